@@ -1,0 +1,95 @@
+"""``python -m bridge VERB``: reads the settings and hands over to ``commands/``."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from bridge import __version__
+from bridge.app import ListenError
+from bridge.commands import demo, serve
+from bridge.errors import SettingsError
+from bridge.settings import Settings, config_dir, load
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+_TEACHES = """\
+try it:    python -m bridge demo            one room, three devices, a backend; prints the address
+prove it:  python -m bridge demo --check    the same without a browser; exit status 0 or 1
+run it:    BACKEND_URL=http://127.0.0.1:5100 CHAT_STREAMING_ENABLED=on python -m bridge serve
+
+Settings come from the environment, then from config/bridge.toml, which explains each of them.
+exit status: 0 done, 1 failed, 2 a setting or an argument cannot be used
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(_run(arguments))
+    except SettingsError as error:
+        return _complain(error, EXIT_USAGE)
+    except ListenError as error:
+        return _complain(error, EXIT_FAILED)
+    except KeyboardInterrupt:
+        return EXIT_FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bridge",
+        description="Makes a backend's answer appear token by token on every device of a Socket.IO room.",
+        epilog=_TEACHES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--config", type=Path, help="the settings file (default: config/bridge.toml if there)"
+    )
+    shared.add_argument("--host", help="the address to listen on (HOST, default 127.0.0.1)")
+    shared.add_argument("--port", type=int, help="the port to listen on (PORT, default 8080)")
+    verbs.add_parser("serve", parents=[shared], help="run the bridge (the default)")
+    trial = verbs.add_parser("demo", parents=[shared], help="run it with its own backend and show the page")
+    trial.add_argument("--check", action="store_true", help="prove it without a browser and end")
+    return parser
+
+
+async def _run(arguments: argparse.Namespace) -> int:
+    if arguments.verb == "demo":
+        return await demo.run(_settings(arguments, demo=True, chat_streaming_enabled=True), arguments.check)
+    return await serve.run(_settings(arguments), config_dir())
+
+
+def _settings(arguments: argparse.Namespace, **given: object) -> Settings:
+    for name in ("host", "port"):
+        value = getattr(arguments, name, None)
+        if value is not None:
+            given[name] = value
+    file = getattr(arguments, "config", None) or config_dir() / "bridge.toml"
+    explicit = getattr(arguments, "config", None) is not None
+    return load(os.environ, file if explicit or file.is_file() else None, **given)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415  (an extra: without it asyncio's own loop serves)
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def _complain(error: Exception, status: int) -> int:
+    print(error, file=sys.stderr)  # noqa: T201  (the command line prints)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""The composition root: the only place where things are built and joined."""
+
+import errno
+import logging
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import socketio
+from aiohttp import web
+
+from bridge.backend import HttpBackend, Profile
+from bridge.dialects import DIALECTS
+from bridge.dialects.base import Dialect
+from bridge.doors import health, page
+from bridge.doors.admin import FlagDoor
+from bridge.doors.namespace import BridgeNamespace, EventNames
+from bridge.errors import BridgeError, SettingsError
+from bridge.relay import Limits, Relay
+from bridge.rooms import Rooms
+from bridge.settings import Settings, read_toml
+from bridge.sockets import engine
+from bridge.stores.memory import MemoryFlag, MemoryJournal
+from bridge.telemetry import LogTelemetry, SystemClock
+
+INBOUND_LIMIT_BYTES = 2 * 1024 * 1024
+"""A packet below this is answered with an error code if it is too large; above it the connection ends."""
+
+
+class ListenError(BridgeError):
+    """The address cannot be listened on."""
+
+
+class App:
+    """One bridge process: built from ``settings``, started once, stopped once."""
+
+    def __init__(self, settings: Settings, config: Path) -> None:
+        clock = SystemClock()
+        self._settings = settings
+        self.telemetry = LogTelemetry()
+        self.flag = MemoryFlag(value=settings.chat_streaming_enabled)
+        self._journal = MemoryJournal(clock.monotonic_s, window_s=settings.resume_window_s)
+        self._rooms = Rooms(self._journal)
+        self._profile = _profile(settings, config)
+        self._dialect = _dialect(settings)
+        self._clock = clock
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> str:
+        """Listen, and return the address of the server. Raises `ListenError`."""
+        settings = self._settings
+        self._backend = HttpBackend(
+            settings.backend_url, self._profile, self._dialect, connect_s=settings.connect_s
+        )
+        self.relay = self._relay()
+        self._sio = self._server()
+        self._runner = web.AppRunner(self._web(), access_log=None, shutdown_timeout=0.5)
+        await self._runner.setup()
+        listener = _listen(settings.host, settings.port)
+        await web.SockSite(self._runner, listener).start()
+        host, port = listener.getsockname()[:2]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+    async def stop(self) -> None:
+        """Refuse new turns at once, let the running ones end, then close everything."""
+        await self.relay.drain(self._settings.drain_s)
+        await self._sio.shutdown()
+        await self._namespace.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+        await self._backend.close()
+
+    def _relay(self) -> Relay:
+        settings = self._settings
+        limits = Limits(
+            first_delta_s=settings.first_delta_s,
+            stall_s=settings.stall_s,
+            turn_s=settings.turn_s,
+            turns_per_room=settings.turns_per_room,
+            answer_bytes=settings.max_answer_bytes,
+        )
+        return Relay(
+            backend=self._backend,
+            journal=self._journal,
+            rooms=self._rooms,
+            flag=self.flag,
+            telemetry=self.telemetry,
+            clock=self._clock,
+            limits=limits,
+        )
+
+    def _server(self) -> socketio.AsyncServer:
+        settings = self._settings
+        quiet = logging.getLogger("bridge.sockets")  # the libraries' own lines may hold payloads
+        quiet.setLevel(logging.CRITICAL)
+        sio = socketio.AsyncServer(
+            async_mode="aiohttp",
+            async_handlers=False,  # a device's events are taken in the order it sent them
+            cors_allowed_origins=list(settings.origins) or None,  # None: same origin; [] would be any
+            ping_interval=settings.ping_interval_s,
+            ping_timeout=settings.ping_timeout_s,
+            max_http_buffer_size=INBOUND_LIMIT_BYTES,
+            logger=quiet,
+            engineio_logger=quiet,
+        )
+        engine.install(sio.eio)
+        self._namespace = self._door()
+        sio.register_namespace(self._namespace)
+        return sio
+
+    def _door(self) -> BridgeNamespace:
+        settings = self._settings
+        return BridgeNamespace(
+            relay=self.relay,
+            rooms=self._rooms,
+            telemetry=self.telemetry,
+            names=EventNames(
+                settings.join_event, settings.leave_event, settings.send_event, settings.new_message_event
+            ),
+            content_limit_bytes=settings.max_content_bytes,
+            backlog=settings.device_backlog,
+        )
+
+    def _web(self) -> web.Application:
+        settings = self._settings
+        app = web.Application()
+        self._sio.attach(app)
+        door = FlagDoor(self.flag, token=settings.admin_token, open_without_token=settings.demo)
+        app.add_routes([*health.routes(self.relay), *door.routes()])
+        if settings.demo:
+            app.add_routes(page.routes())
+        return app
+
+
+def _profile(settings: Settings, config: Path) -> Profile:
+    file = config / "backends" / f"{settings.backend_profile}.toml"
+    if settings.backend_profile == "default" and not file.is_file():
+        return Profile()
+    try:
+        return Profile(**read_toml(file))
+    except TypeError as exc:
+        raise SettingsError(f"unable to use {file}; {exc}") from exc
+
+
+def _dialect(settings: Settings) -> Callable[[], Dialect]:
+    dialect = DIALECTS.get(settings.dialect)
+    if dialect is None:
+        known = ", ".join(DIALECTS)
+        raise SettingsError(f"unable to use BRIDGE_DIALECT={settings.dialect!r}; it must be one of {known}")
+    return dialect
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except (OSError, OverflowError) as exc:
+        why = "the port is in use" if getattr(exc, "errno", None) == errno.EADDRINUSE else str(exc)
+        raise ListenError(f"unable to listen on {host}:{port}; {why}") from exc

@@ -1,0 +1,32 @@
+"""``serve``: run one bridge process until SIGTERM or SIGINT."""
+
+import asyncio
+import signal
+from pathlib import Path
+
+from bridge.app import App
+from bridge.settings import Settings
+from bridge.telemetry import configure_logs
+
+
+async def run(settings: Settings, config: Path) -> int:
+    """Serve until told to stop; running turns get the drain time. Returns the exit status."""
+    configure_logs()
+    stop = stop_signal()
+    app = App(settings, config)
+    address = await app.start()
+    app.telemetry.said("listening", address=address, backend=settings.backend_url, streaming=app.flag.value)
+    await stop.wait()
+    app.telemetry.said("draining", running=app.relay.running, drain_s=settings.drain_s)
+    await app.stop()
+    app.telemetry.said("stopped")
+    return 0
+
+
+def stop_signal() -> asyncio.Event:
+    """Return an event that SIGTERM or SIGINT sets."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, stop.set)
+    return stop

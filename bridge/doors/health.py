@@ -1,0 +1,18 @@
+"""``/healthz`` says that the process lives; ``/readyz`` that it takes new turns."""
+
+from aiohttp import web
+
+from bridge.relay import Relay
+
+
+def routes(relay: Relay) -> list[web.RouteDef]:
+    """Return the routes of this door."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.json_response({"ok": True})
+
+    async def readyz(_: web.Request) -> web.Response:
+        reasons = ["draining"] if relay.draining else []
+        return web.json_response({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
+
+    return [web.get("/healthz", healthz), web.get("/readyz", readyz)]

@@ -1,0 +1,195 @@
+"""Everything that can go wrong, as one tree; whose fault it is stands in the type.
+
+::
+
+    BridgeError
+    ├── SettingsError          the operator's: a setting cannot be used
+    ├── IllegalMove            ours: an event came in a state that does not allow it
+    ├── RequestError           the device's: what it asked cannot be done; goes into the ack
+    └── TurnError              why a turn did not come to its own end; goes into its end message
+        ├── TurnInterrupted        ours: the process goes down
+        ├── TurnBroken             ours: a fault in the bridge
+        ├── TurnOverdue            the whole turn missed its deadline
+        ├── AnswerTooLarge         more text than a turn may hold
+        └── BackendError           the backend's: its call failed
+            ├── BackendUnreachable     nothing was sent: refused, or no connection in time
+            ├── BackendRefused         it answered with a status other than 200
+            ├── BackendSilent          no delta before its deadline
+            ├── BackendStalled         the next delta missed its deadline
+            ├── BackendCut             the stream ended before its end marker
+            ├── BackendMalformed       what it sent cannot be understood
+            └── BackendFailed          it said itself that it failed
+
+Messages have the form "unable to <do>; <why>". The text of a backend is never part of one: it may hold
+what devices must not see.
+"""
+
+from typing import ClassVar, Literal
+
+FinishReason = Literal[
+    "stop",
+    "length",
+    "content-filter",
+    "tool-calls",
+    "cancelled",
+    "timeout",
+    "interrupted",
+    "error",
+    "other",
+]
+"""How a turn ended; a cut is never ``stop``."""
+
+RequestCode = Literal[
+    "not_an_object",
+    "missing_field",
+    "bad_field",
+    "bad_id",
+    "bad_text",
+    "empty_content",
+    "content_too_large",
+    "binary_refused",
+    "unknown_event",
+    "unknown_message",
+    "not_joined",
+    "request_id_conflict",
+    "busy",
+    "draining",
+    "internal",
+]
+"""The codes a device can meet in ``{ok: false, error: {code, message}}``."""
+
+_NO_WORK_DONE = frozenset({404, 405, 501})
+_MAY_PASS = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class BridgeError(Exception):
+    """The root: every error that the bridge raises on purpose."""
+
+
+class SettingsError(BridgeError):
+    """A setting cannot be used; the message names it and says what would do."""
+
+
+class IllegalMove(BridgeError):
+    """An event came in a state that does not allow it; nothing has changed."""
+
+
+class RequestError(BridgeError):
+    """What a device asked cannot be done; the connection lives and nothing else is disturbed."""
+
+    def __init__(self, code: RequestCode, message: str) -> None:
+        super().__init__(message)
+        self.code: RequestCode = code
+
+
+class TurnError(BridgeError):
+    """A turn did not come to its own end; each kind knows how the turn ends and what may be tried."""
+
+    code: ClassVar[str]
+    finish_reason: ClassVar[FinishReason]
+    """The finish reason when no text was shown."""
+    cut_reason: ClassVar[FinishReason]
+    """The finish reason when text was shown."""
+    arrived: bool = True
+    """False when the backend surely did no work for the call."""
+    can_retry: bool = False
+    """True when the same call may succeed a moment later."""
+
+    def finish(self, *, shown: bool) -> FinishReason:
+        """Return how a turn ends by this error, whose text was ``shown`` in part or not at all."""
+        return self.cut_reason if shown else self.finish_reason
+
+
+class TurnInterrupted(TurnError):
+    """The process that ran the turn goes down."""
+
+    code = "interrupted"
+    finish_reason = "interrupted"
+    cut_reason = "interrupted"
+
+
+class TurnBroken(TurnError):
+    """A fault in the bridge itself; it is reported to the operator with its trace."""
+
+    code = "internal"
+    finish_reason = "error"
+    cut_reason = "error"
+
+
+class TurnOverdue(TurnError):
+    """The whole turn missed its deadline."""
+
+    code = "turn_timeout"
+    finish_reason = "timeout"
+    cut_reason = "timeout"
+
+
+class AnswerTooLarge(TurnError):
+    """More text came than a turn may hold; what was shown stays."""
+
+    code = "answer_too_large"
+    finish_reason = "length"
+    cut_reason = "length"
+
+
+class BackendError(TurnError):
+    """A call of the backend failed."""
+
+    code = "backend_error"
+    finish_reason: ClassVar[FinishReason] = "error"
+    cut_reason: ClassVar[FinishReason] = "error"
+    can_retry = True
+
+
+class BackendUnreachable(BackendError):
+    """Nothing was sent: the connection was refused, or not made before its deadline."""
+
+    code = "backend_unavailable"
+    arrived = False
+
+
+class BackendRefused(BackendError):
+    """It answered with a status other than 200."""
+
+    code = "backend_unavailable"
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"unable to get an answer; the backend said status {status}")
+        self.status = status
+        self.arrived = status not in _NO_WORK_DONE
+        self.can_retry = status in _MAY_PASS
+
+
+class BackendSilent(BackendError):
+    """No delta came before the deadline of the first one."""
+
+    code = "backend_timeout"
+    finish_reason = "timeout"
+    cut_reason = "timeout"
+
+
+class BackendStalled(BackendError):
+    """The next delta missed its deadline."""
+
+    code = "backend_stalled"
+    finish_reason = "timeout"
+    cut_reason = "interrupted"
+
+
+class BackendCut(BackendError):
+    """The stream ended before its end marker."""
+
+    code = "backend_cut"
+    cut_reason = "interrupted"
+
+
+class BackendMalformed(BackendError):
+    """What it sent cannot be understood."""
+
+    code = "backend_malformed"
+
+
+class BackendFailed(BackendError):
+    """It said itself that it failed."""
+
+    code = "backend_failed"

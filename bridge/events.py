@@ -1,0 +1,80 @@
+"""What a backend says, whatever its dialect: a closed union of frozen values."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from bridge.errors import FinishReason, TurnError
+
+Id = str | int
+"""A room's, message's or request's name; keeps the JSON type it came with."""
+
+_ID = re.compile(r"[A-Za-z0-9_.:\-]{1,128}")
+
+
+def valid_id(value: object) -> bool:
+    """Return whether ``value`` can be an `Id` on the wire: 1-128 safe characters, or a 64-bit integer."""
+    if isinstance(value, str):
+        return _ID.fullmatch(value) is not None
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+
+
+ToolState = Literal["start", "call", "result", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The first frame came; ``message_id`` is the backend's own name for the answer, if it has one."""
+
+    message_id: Id | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """The next piece of the answer's text; may be empty, and may end in half a surrogate pair."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the backend is busy with: ``thinking``, ``tool_calling``, ..."""
+
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool call moved to ``state``; ``name`` is empty where the frame does not repeat it."""
+
+    tool_call_id: str
+    name: str
+    state: ToolState
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The answer is whole; ``content`` is the dialect's own final text, where it carries one."""
+
+    reason: FinishReason = "stop"
+    content: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The answer will not come, or not to its end."""
+
+    error: TurnError
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The whole answer at once, from the complete call; ``extra`` is what else the backend gave."""
+
+    content: str
+    message_id: Id | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+Event = Started | Delta | Status | Tool | Finished | Failed | Completed

@@ -1,0 +1,99 @@
+"""SSE bytes made safe before httpx-sse decodes them.
+
+httpx-sse 0.4 loses the first event behind a byte order mark, makes phantom events of comments and of
+records without data once an id was seen, takes ``retry`` values that are no digits, and bounds neither
+lines nor events. This filter hands it only whole records that hold data, line ends as LF.
+https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+"""
+
+from bridge.errors import BackendMalformed
+
+_BOM = b"\xef\xbb\xbf"
+_KEPT = (b"data", b"event", b"id")
+
+LINE_LIMIT_BYTES = 256 * 1024
+EVENT_LIMIT_BYTES = 1024 * 1024
+
+
+class Framing:
+    """Takes the bytes of a response as they come and gives records that can be trusted.
+
+    What stands behind the last empty line when the stream ends is not given: it was cut.
+    """
+
+    def __init__(
+        self, *, line_limit_bytes: int = LINE_LIMIT_BYTES, event_limit_bytes: int = EVENT_LIMIT_BYTES
+    ) -> None:
+        self._line_limit_bytes = line_limit_bytes
+        self._event_limit_bytes = event_limit_bytes
+        self._start = True
+        self._after_cr = False
+        self._tail = b""
+        self._record: list[bytes] = []
+        self._record_bytes = 0
+        self._has_data = False
+        self._id = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the whole records that ``data`` completes, perhaps none.
+
+        Raises `BackendMalformed` when a line or an event passes its limit.
+        """
+        lines = self._lines(data)
+        out: list[bytes] = []
+        for line in lines:
+            if line:
+                self._take(line)
+            else:
+                self._dispatch(out)
+        return b"".join(out)
+
+    def _lines(self, data: bytes) -> list[bytes]:
+        data = self._tail + self._without_lf_of_split_crlf(data)
+        if self._start:
+            data = self._without_bom(data)
+        if b"\r" in data:
+            self._after_cr = data.endswith(b"\r")
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        *lines, self._tail = data.split(b"\n")
+        if len(self._tail) > self._line_limit_bytes:
+            raise BackendMalformed(
+                f"unable to read the stream; a line is over {self._line_limit_bytes} bytes"
+            )
+        return lines
+
+    def _without_lf_of_split_crlf(self, data: bytes) -> bytes:
+        if self._after_cr and data:
+            self._after_cr = False
+            return data.removeprefix(b"\n")
+        return data
+
+    def _without_bom(self, data: bytes) -> bytes:
+        if _BOM.startswith(data):  # not enough bytes to tell, or only the mark itself
+            return data
+        self._start = False
+        return data.removeprefix(_BOM)
+
+    def _take(self, line: bytes) -> None:
+        name, _, value = line.partition(b":")
+        if name not in _KEPT:  # a comment has an empty name
+            return
+        self._record_bytes += len(line)
+        if len(line) > self._line_limit_bytes or self._record_bytes > self._event_limit_bytes:
+            raise BackendMalformed(
+                f"unable to read the stream; an event is over {self._event_limit_bytes} bytes"
+            )
+        if name == b"id":
+            self._id = line if b"\0" not in value else self._id
+            return
+        self._has_data = self._has_data or name == b"data"
+        self._record.append(line)
+
+    def _dispatch(self, out: list[bytes]) -> None:
+        """End a record: with data it goes on, under the last id seen; without, only that id stays."""
+        if self._has_data:
+            lines = [*self._record, self._id, b"\n"] if self._id else [*self._record, b"\n"]
+            out.append(b"\n".join(lines))
+        self._record = []
+        self._record_bytes = 0
+        self._has_data = False

@@ -1,0 +1,193 @@
+"""Who is in which room on this node, and what each has heard: join, leave, resume, fan-out.
+
+Every decision here is one synchronous step: a device enters a room, is told what it lacks and hears what
+follows, with nothing in between. That is why there is no gap and no repeat, whatever instant it chose.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bridge.errors import RequestError
+from bridge.events import Id
+from bridge.messages import Message, NewMessage
+from bridge.ports import Device, Journal
+from bridge.transcript import Transcript
+
+ENDED_TURNS_REMEMBERED = 64
+"""How many ended turns of a room a device is known to have heard, so that it is not told twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveTurn:
+    """A running turn as the ack of a join names it."""
+
+    request_id: Id
+    message_id: Id
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What a join found: the running turns, and those to be resumed that nobody knows any more."""
+
+    active: list[ActiveTurn]
+    lost: list[Id]
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """What a resume gave: whether the turn was known, and its head."""
+
+    recovered: bool
+    seq: int
+
+
+@dataclass(slots=True)
+class _Room:
+    seats: dict[Device, deque[str]] = field(default_factory=dict)
+    running: dict[str, Transcript] = field(default_factory=dict)
+
+    def running_as(self, message_id: Id) -> Transcript | None:
+        return next((t for t in self.running.values() if t.message_id == message_id), None)
+
+
+def hears(device: Device, message: Message) -> bool:
+    """Return whether ``message`` is for ``device``, by what it said at connect."""
+    if isinstance(message, NewMessage):
+        return not (message.streamed and device.streaming is True)
+    return device.streaming is not False
+
+
+class Rooms:
+    """The rooms of this node."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._rooms: dict[Id, _Room] = {}
+        self._joined: dict[Device, set[Id]] = {}
+
+    def __repr__(self) -> str:
+        running = sum(len(room.running) for room in self._rooms.values())
+        return f"<Rooms {len(self._rooms)} rooms, {len(self._joined)} devices, {running} running turns>"
+
+    @property
+    def devices(self) -> int:
+        """How many devices are in a room."""
+        return len(self._joined)
+
+    def check_joined(self, device: Device, room_id: Id) -> None:
+        """Raise `RequestError` unless ``device`` is in the room."""
+        if room_id not in self._joined.get(device, ()):
+            raise RequestError("not_joined", "unable to act in the room; the device has not joined it")
+
+    async def join(self, device: Device, room_id: Id, resume: Mapping[str, int]) -> Joined:
+        """Let ``device`` in and tell it what it lacks; ``resume`` is the last seq it has of each message.
+
+        A device that is in already is told only what it names in ``resume``.
+        """
+        ended = await self._ended_turns(room_id, resume)
+        room = self._rooms.setdefault(room_id, _Room())
+        newcomer = device not in room.seats
+        seat = room.seats.setdefault(device, deque(maxlen=ENDED_TURNS_REMEMBERED))
+        self._joined.setdefault(device, set()).add(room_id)
+        lost = [message_id for message_id, found in ended.items() if found is None]
+        for message_id, found in ended.items():
+            if found is not None:
+                self._replay(device, found, resume[message_id])
+                seat.append(found.turn_id)
+        for running in room.running.values():
+            named = str(running.message_id)
+            if newcomer or named in resume:
+                self._replay(device, running, resume.get(named))
+        return Joined(self._active(room), [m for m in lost if room.running_as(m) is None])
+
+    def leave(self, device: Device, room_id: Id) -> None:
+        """Let ``device`` out of the room; to leave a room it is not in is no error."""
+        self._joined.get(device, set()).discard(room_id)
+        room = self._rooms.get(room_id)
+        if room is not None:
+            room.seats.pop(device, None)
+            self._tidy(room_id, room)
+
+    def gone(self, device: Device) -> None:
+        """Let ``device`` out of all rooms; its turns go on."""
+        for room_id in self._joined.pop(device, set()):
+            room = self._rooms[room_id]
+            room.seats.pop(device, None)
+            self._tidy(room_id, room)
+
+    async def resume(self, device: Device, room_id: Id, message_id: Id, seq: int) -> Resumed:
+        """Tell ``device`` what it lacks of one message behind ``seq``."""
+        self.check_joined(device, room_id)
+        transcript = self._rooms[room_id].running_as(message_id) or await self._kept(room_id, message_id)
+        if transcript is None:
+            return Resumed(recovered=False, seq=0)
+        self._replay(device, transcript, seq)
+        return Resumed(recovered=True, seq=transcript.seq)
+
+    async def attach(self, device: Device, room_id: Id, turn_id: str) -> None:
+        """Tell ``device`` a turn from its start, unless it has heard it as a member of the room.
+
+        A running turn was told to every member when it joined, so only an ended one can be lacking.
+        """
+        room = self._rooms[room_id]
+        if turn_id in room.running or turn_id in room.seats[device]:
+            return
+        transcript = await self._journal.read(turn_id)
+        if transcript is not None and device in room.seats:
+            self._replay(device, transcript, None)
+            room.seats[device].append(turn_id)
+
+    def hear(self, room_id: Id, messages: Sequence[Message]) -> None:
+        """Tell every device of the room ``messages`` that belong to no turn, such as a user's own."""
+        room = self._rooms.get(room_id)
+        if room is not None:
+            self._fan_out(room.seats, messages)
+
+    def hear_turn(self, turn_id: str, messages: Sequence[Message], *, ended: bool) -> None:
+        """Tell every device of the room what its turn says, and keep it for those that join meanwhile."""
+        first = messages[0]
+        room = self._rooms.setdefault(first.room_id, _Room())
+        transcript = room.running.get(turn_id) or Transcript(turn_id, first.request_id)
+        room.running[turn_id] = transcript
+        for message in messages:
+            transcript.apply(message)
+        self._fan_out(room.seats, messages)
+        if ended:
+            self._end_turn(first.room_id, room, turn_id)
+
+    def _end_turn(self, room_id: Id, room: _Room, turn_id: str) -> None:
+        del room.running[turn_id]
+        for seat in room.seats.values():
+            seat.append(turn_id)
+        self._tidy(room_id, room)
+
+    def _fan_out(self, devices: Iterable[Device], messages: Sequence[Message]) -> None:
+        for message in messages:
+            for device in devices:
+                if hears(device, message):
+                    device.hear(message)
+
+    def _replay(self, device: Device, transcript: Transcript, seq: int | None) -> None:
+        self._fan_out((device,), transcript.since(seq))
+
+    def _active(self, room: _Room) -> list[ActiveTurn]:
+        return [
+            ActiveTurn(turn.request_id, turn.message_id, turn.seq)
+            for turn in room.running.values()
+            if turn.message_id is not None
+        ]
+
+    def _tidy(self, room_id: Id, room: _Room) -> None:
+        if not room.seats and not room.running:
+            self._rooms.pop(room_id, None)
+
+    async def _ended_turns(self, room_id: Id, resume: Mapping[str, int]) -> dict[str, Transcript | None]:
+        room = self._rooms.get(room_id, _Room())
+        named = [message_id for message_id in resume if room.running_as(message_id) is None]
+        return {message_id: await self._kept(room_id, message_id) for message_id in named}
+
+    async def _kept(self, room_id: Id, message_id: Id) -> Transcript | None:
+        turn_id = await self._journal.find(room_id, message_id=message_id)
+        return await self._journal.read(turn_id) if turn_id is not None else None

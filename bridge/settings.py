@@ -1,0 +1,149 @@
+"""The settings: the environment first, then ``config/bridge.toml``, then the defaults below.
+
+Every key is a field here; unknown ones are refused with the nearest name, because a setting that is
+spelled wrong and silently ignored is found at night.
+"""
+
+import difflib
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from bridge.errors import SettingsError
+
+_TRUE = frozenset({"1", "true", "on", "yes"})
+_FALSE = frozenset({"0", "false", "off", "no", ""})
+_HTTP_PORTS = range(65536)
+
+
+def _key(env: str, default: Any, alias: str = "") -> Any:
+    return field(default=default, metadata={"env": (env, alias) if alias else (env,)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What ops can set; ``config/bridge.toml`` explains each. Durations are seconds, sizes bytes."""
+
+    host: str = _key("HOST", "127.0.0.1")
+    port: int = _key("PORT", 8080)
+    backend_url: str = _key("BACKEND_URL", "http://127.0.0.1:5100")
+    chat_streaming_enabled: bool = _key("CHAT_STREAMING_ENABLED", default=False, alias="FEATURE_STREAMING")
+    backend_profile: str = _key("BRIDGE_BACKEND_PROFILE", "default")
+    dialect: str = _key("BRIDGE_DIALECT", "auto")
+    connect_s: float = _key("BRIDGE_CONNECT_S", 3.0)
+    first_delta_s: float = _key("BRIDGE_FIRST_DELTA_S", 10.0)
+    stall_s: float = _key("BRIDGE_STALL_S", 15.0)
+    turn_s: float = _key("BRIDGE_TURN_S", 120.0)
+    turns_per_room: int = _key("BRIDGE_TURNS_PER_ROOM", 4)
+    max_content_bytes: int = _key("BRIDGE_MAX_CONTENT_BYTES", 32768)
+    max_answer_bytes: int = _key("BRIDGE_MAX_ANSWER_BYTES", 1024 * 1024)
+    resume_window_s: float = _key("BRIDGE_RESUME_WINDOW_S", 600.0)
+    drain_s: float = _key("BRIDGE_DRAIN_S", 4.0)
+    ping_interval_s: float = _key("BRIDGE_PING_INTERVAL_S", 25.0)
+    ping_timeout_s: float = _key("BRIDGE_PING_TIMEOUT_S", 20.0)
+    device_backlog: int = _key("BRIDGE_DEVICE_BACKLOG", 2048)
+    origins: tuple[str, ...] = _key("BRIDGE_ORIGINS", ())
+    admin_token: str = _key("BRIDGE_ADMIN_TOKEN", "")
+    join_event: str = _key("BRIDGE_JOIN_EVENT", "join_room")
+    leave_event: str = _key("BRIDGE_LEAVE_EVENT", "leave_room")
+    send_event: str = _key("BRIDGE_SEND_EVENT", "send_message")
+    new_message_event: str = _key("BRIDGE_NEW_MESSAGE_EVENT", "new_message")
+    demo: bool = _key("BRIDGE_DEMO", default=False)
+
+    def __post_init__(self) -> None:
+        url = urlsplit(self.backend_url)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            _refuse("BACKEND_URL", self.backend_url, "it must look like http://host:port")
+        if self.port not in _HTTP_PORTS:
+            _refuse("PORT", self.port, "it must be 0 to 65535")
+        for each in fields(self):
+            value, env = getattr(self, each.name), each.metadata["env"][0]
+            if each.name.endswith("_s") and not (math.isfinite(value) and value > 0):
+                _refuse(env, value, "it must be more than 0 seconds")
+            if each.type in (int, "int") and each.name != "port" and value < 1:
+                _refuse(env, value, "it must be 1 or more")
+
+
+def load(environ: Mapping[str, str], file: Path | None = None, **given: Any) -> Settings:
+    """Return the settings: ``given`` (the command line) before the environment, that before ``file``.
+
+    Raises `SettingsError`.
+    """
+    chosen = {**_from_file(file), **_from_environment(environ), **given}
+    return Settings(**chosen)
+
+
+def config_dir() -> Path:
+    """Return the folder ``config`` of the current folder, else the one beside the package."""
+    here = Path("config")
+    return here if here.is_dir() else Path(__file__).resolve().parent.parent / "config"
+
+
+def _from_file(file: Path | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    known = {each.name: each for each in fields(Settings)}
+    chosen = {}
+    for name, value in read_toml(file).items():
+        if name not in known:
+            raise SettingsError(f"unable to use {file}; {_nearest(name, known)}")
+        chosen[name] = _typed(known[name], name, value)
+    return chosen
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Return what ``file`` holds. Raises `SettingsError` when it cannot be read."""
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as exc:
+        raise SettingsError(f"unable to read {file}; {exc}") from exc
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    known = {env: each for each in fields(Settings) for env in each.metadata["env"]}
+    for name in environ:
+        if name.startswith("BRIDGE_") and name not in known and not name.startswith("BRIDGE_TESTS_"):
+            raise SettingsError(f"unable to use the environment; {_nearest(name, known)}")
+    chosen = {}
+    for env in reversed(known):  # so that a name stands before its alias
+        if env in environ:
+            chosen[known[env].name] = _typed(known[env], env, environ[env])
+    return chosen
+
+
+def _nearest(name: str, known: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"there is no setting {name}" + (f", did you mean {near[0]}?" if near else "")
+
+
+def _typed(each: Any, name: str, value: Any) -> Any:
+    kind = typing.get_type_hints(Settings)[each.name]
+    try:
+        if isinstance(kind, types.GenericAlias):
+            parts = value.split(",") if isinstance(value, str) else value
+            return tuple(part.strip() for part in parts if part.strip())
+        return _boolean(value) if kind is bool else kind(value)
+    except (ValueError, TypeError, AttributeError):
+        return _refuse(name, value, f"it must be {_SPOKEN[kind]}")
+
+
+_SPOKEN = {int: "a whole number", float: "a number", bool: "on or off", str: "a text"}
+
+
+def _boolean(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if word not in _TRUE | _FALSE:
+        raise ValueError(word)
+    return word in _TRUE
+
+
+def _refuse(name: str, value: object, why: str) -> typing.NoReturn:
+    raise SettingsError(f"unable to use {name}={value!r}; {why}")

@@ -1,0 +1,74 @@
+"""Facts become log lines: one per turn, as JSON, or for people where a person reads. Never a payload."""
+
+import dataclasses
+import logging
+import sys
+import time
+import uuid
+from datetime import UTC, datetime
+from random import random
+
+import structlog
+
+from bridge.ports import TurnReport
+
+
+def configure_logs() -> None:
+    """Send log lines to stderr: for people on a terminal, else one JSON object a line."""
+    person = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer()
+            if person
+            else structlog.processors.JSONRenderer(ensure_ascii=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+class LogTelemetry:
+    """Writes each fact as one log line."""
+
+    def __init__(self) -> None:
+        self._log = structlog.get_logger("bridge")
+
+    def turn_ended(self, report: TurnReport) -> None:
+        """Log the facts of a turn; see `Telemetry.turn_ended`."""
+        facts = dataclasses.asdict(report)
+        for name in ("first_chunk_s", "completion_s"):
+            value = facts.pop(name)
+            facts[name.removesuffix("_s") + "_ms"] = None if value is None else round(value * 1000, 1)
+        level = logging.INFO if report.error_code is None else logging.WARNING
+        self._log.log(level, "turn ended", **facts)
+
+    def fault(self, error: BaseException) -> None:
+        """Log a fault of the bridge with its trace; see `Telemetry.fault`."""
+        self._log.error("fault", exc_info=(type(error), error, error.__traceback__))
+
+    def said(self, what: str, **facts: object) -> None:
+        """Log what the process itself does: listening, draining, stopped."""
+        self._log.info(what, **facts)
+
+
+class SystemClock:
+    """The time and the names of this machine."""
+
+    def monotonic_s(self) -> float:
+        """Return the monotonic clock."""
+        return time.monotonic()
+
+    def utc(self) -> str:
+        """Return the wall clock; see `Clock.utc`."""
+        return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def new_id(self) -> str:
+        """Return a random name of 32 hexadecimal digits."""
+        return uuid.uuid4().hex
+
+    def jitter(self) -> float:
+        """Return a random number in [0, 1)."""
+        return random()  # noqa: S311  (spreads retries; guards nothing)

@@ -1,0 +1,116 @@
+"""A node's copy of what a room heard of one turn, and the one repair: replay from any seq to the head."""
+
+from enum import Enum
+from typing import assert_never
+
+from bridge.events import Id
+from bridge.messages import (
+    Message,
+    MessageChunk,
+    MessageEnd,
+    MessageStart,
+    MessageStatus,
+    MessageTool,
+    NewMessage,
+)
+
+
+class Applied(Enum):
+    """What became of a message."""
+
+    APPLIED = "applied"
+    DUPLICATE = "duplicate"
+    GAP = "gap"
+
+
+class Transcript:
+    """What was heard of the turn ``turn_id``, in order; grows by `apply` and answers `since`."""
+
+    def __init__(self, turn_id: str, request_id: Id) -> None:
+        self.turn_id = turn_id
+        self.request_id = request_id
+        self._status: MessageStatus | None = None
+        self._start: MessageStart | None = None
+        self._tools: dict[str, MessageTool] = {}
+        self._deltas: list[str] = []
+        self._end: MessageEnd | None = None
+        self._answer: NewMessage | None = None
+
+    def __repr__(self) -> str:
+        state = "ended" if self.ended else "running"
+        return f"<Transcript {self.request_id!r} {state} seq={self.seq}>"
+
+    @property
+    def seq(self) -> int:
+        """The seq of the last chunk, 0 when there is none."""
+        return len(self._deltas)
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory the text takes; a message of any kind counts 500."""
+        return 4 * sum(map(len, self._deltas)) + 500 * (len(self._deltas) + len(self._tools) + 3)
+
+    @property
+    def ended(self) -> bool:
+        """True when nothing can follow."""
+        return self._end is not None or self._answer is not None
+
+    @property
+    def message_id(self) -> Id | None:
+        """The answer's name, None until it is known."""
+        for said in (self._start, self._end, self._answer):
+            if said is not None:
+                return said.message_id
+        return None
+
+    def apply(self, message: Message) -> Applied:
+        """Take ``message`` if it is the next one; a duplicate or a message behind a gap changes nothing."""
+        match message:
+            case MessageChunk():
+                return self._apply_chunk(message)
+            case MessageStart():
+                fresh, self._start = self._start is None, self._start or message
+            case MessageEnd():
+                fresh, self._end = self._end is None, self._end or message
+            case NewMessage():
+                fresh, self._answer = self._answer is None, self._answer or message
+            case MessageStatus():
+                fresh, self._status = True, message
+            case MessageTool():
+                fresh = True
+                self._tools[message.tool_call_id] = message
+            case _:
+                assert_never(message)
+        return Applied.APPLIED if fresh else Applied.DUPLICATE
+
+    def since(self, seq: int | None) -> list[Message]:
+        """Return what a device lacks that has heard up to ``seq``; None: it has not heard the start.
+
+        The text comes as one merged chunk. A ``seq`` beyond the head lacks nothing but the end.
+        """
+        opening = self._opening() if seq is None else []
+        closing: list[Message] = [said for said in (self._end, self._answer) if said is not None]
+        return opening + self._merged(seq or 0) + closing
+
+    def _opening(self) -> list[Message]:
+        said: list[Message] = [self._start] if self._start else []
+        if self._status and not self.ended:
+            said.append(self._status)
+        return [*said, *self._tools.values()]
+
+    def _merged(self, seq: int) -> list[Message]:
+        if self._start is None or seq >= self.seq:
+            return []
+        first = self._start
+        delta = "".join(self._deltas[seq:])
+        from_seq = seq + 1 if seq + 1 < self.seq else None
+        ids = (first.request_id, first.room_id, first.message_id)
+        return [MessageChunk(*ids, self.seq, delta, from_seq)]
+
+    def _apply_chunk(self, chunk: MessageChunk) -> Applied:
+        if chunk.seq <= self.seq:
+            return Applied.DUPLICATE
+        if chunk.seq > self.seq + 1:
+            return Applied.GAP
+        self._deltas.append(chunk.delta)
+        return Applied.APPLIED
