@@ -147,8 +147,8 @@ class Relay:
                 why = f"{claim.turn_limit} answers are under way in the room"
                 raise RequestError("busy", f"unable to take the message; {why}")
             case Claimed():
-                run = await self._begin(device, send, claim)
-                return Sent(request_id, run.turn.message_id)
+                await self._begin(device, send, claim)
+                return Sent(request_id)  # the backend's first frame may name the answer otherwise
 
     async def stop(
         self, device: Device, room_id: Id, *, message_id: Id | None = None, request_id: Id | None = None
@@ -192,7 +192,7 @@ class Relay:
         kept = await self._journal.read(turn_id)
         return Sent(request_id, kept.message_id if kept else None, duplicate=True)
 
-    async def _begin(self, device: Device, send: Send, claim: Claim) -> Run:
+    async def _begin(self, device: Device, send: Send, claim: Claim) -> None:
         streaming = await self._flag.streaming(send.room_id, device.user)
         turn = Turn(
             request_id=claim.request_id,
@@ -207,7 +207,6 @@ class Relay:
         run.began_at_s = self._clock.monotonic_s()
         self._rooms.hear(send.room_id, [self._said_by_user(run.prompt)])
         self._start(run)
-        return run
 
     def _said_by_user(self, prompt: Prompt) -> NewMessage:
         ids = (prompt.request_id, prompt.room_id, self._clock.new_id())

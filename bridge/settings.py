@@ -57,8 +57,7 @@ class Settings:
     demo: bool = _key("BRIDGE_DEMO", default=False)
 
     def __post_init__(self) -> None:
-        url = urlsplit(self.backend_url)
-        if url.scheme not in ("http", "https") or not url.hostname:
+        if not _is_web_address(self.backend_url):
             _refuse("BACKEND_URL", self.backend_url, "it must look like http://host:port")
         if self.port not in _HTTP_PORTS:
             _refuse("PORT", self.port, "it must be 0 to 65535")
@@ -68,6 +67,14 @@ class Settings:
                 _refuse(env, value, "it must be more than 0 seconds")
             if each.type in (int, "int") and each.name != "port" and value < 1:
                 _refuse(env, value, "it must be 1 or more")
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        return False
 
 
 def load(environ: Mapping[str, str], file: Path | None = None, **given: Any) -> Settings:

@@ -72,7 +72,7 @@ async def _streamed(devices: list[Witness], legacy: Witness) -> bool:
         *(d.until("ai_message_end", "on-1") for d in devices), legacy.until("new_message", "on-1")
     )
     print("flag on: the answer streams")
-    held = all([_streamed_to(name, device) for name, device in zip("AB", devices, strict=True)])
+    held = all(tuple(_streamed_to(name, device) for name, device in zip("AB", devices, strict=True)))
     answers = legacy.answers("on-1")
     held &= _say(len(answers) == 1, f"legacy client: {len(answers)} new_message for the answer")
     same = bool(answers) and answers[0]["content"] == devices[0].of("ai_message_end", "on-1")[0][0]["content"]
@@ -115,7 +115,7 @@ async def _whole(devices: list[Witness], legacy: Witness) -> bool:
     await asyncio.gather(*(witness.until("new_message", "off-1") for witness in [*devices, legacy]))
     print("flag off: the answer comes whole")
     named = (("device A", devices[0]), ("device B", devices[1]), ("legacy client", legacy))
-    return all([_whole_to(name, witness) for name, witness in named])
+    return all(tuple(_whole_to(name, witness) for name, witness in named))
 
 
 def _whole_to(name: str, witness: Witness) -> bool:

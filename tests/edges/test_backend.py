@@ -1,0 +1,252 @@
+"""The HTTP backend against a server on loopback that sends exactly the bytes a test names."""
+
+import asyncio
+import contextlib
+import json
+import resource
+
+import pytest
+from aiohttp import web
+
+from bridge.backend import HttpBackend, Profile
+from bridge.dialects import DIALECTS
+from bridge.errors import BackendCut, BackendMalformed, BackendRefused, BackendUnreachable
+from bridge.events import Completed, Delta, Failed, Finished, Started
+from bridge.ports import Prompt
+
+PROMPT = Prompt("r-1", 42, "ours", "hällo", extra={"lang": "de", "content": "forged"})
+
+
+def frames(*values):
+    return b"".join(b"data: " + json.dumps(value).encode() + b"\n\n" for value in values)
+
+
+HELLO = frames(
+    {"type": "start", "messageId": "m-1"},
+    {"type": "text-delta", "id": "t", "delta": "Hel"},
+    {"type": "text-delta", "id": "t", "delta": "lo"},
+    {"type": "finish", "finishReason": "stop"},
+)
+MEANS_HELLO = [Started("m-1"), Delta("Hel"), Delta("lo"), Finished("stop")]
+
+
+class Server:
+    """Answers with what the test set, and keeps the requests."""
+
+    def __init__(self):
+        self.requests = []
+        self.status = 200
+        self.headers = {"content-type": "text/event-stream"}
+        self.pieces = [HELLO]
+        self.closed = asyncio.Event()
+
+    async def handle(self, request):
+        self.requests.append((request.path, request.headers, await request.json()))
+        response = web.StreamResponse(status=self.status, headers=self.headers)
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            await self.send(response, request)
+        return response
+
+    async def send(self, response, request):
+        try:
+            for piece in self.pieces:
+                if piece is None:
+                    request.transport.abort()
+                elif callable(piece):
+                    await piece()
+                else:
+                    await response.write(piece)
+        finally:
+            self.closed.set()
+
+
+@pytest.fixture
+async def server():
+    server = Server()
+    app = web.Application(handler_args={"handler_cancellation": True})
+    app.router.add_post("/{path:.*}", server.handle)
+    runner = web.AppRunner(app, handler_cancellation=True)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, backlog=512)
+    await site.start()
+    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield server
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def backend(server):
+    backend = HttpBackend(server.url, Profile(), DIALECTS["ui_message"], connect_s=1.0)
+    yield backend
+    await backend.close()
+
+
+async def told(backend):
+    async with backend.stream(PROMPT) as events:
+        return [event async for event in events]
+
+
+async def test_the_frames_of_a_stream_become_events(backend):
+    assert await told(backend) == MEANS_HELLO
+
+
+async def test_a_stream_means_the_same_however_its_bytes_are_cut(backend, server):
+    server.pieces = [HELLO[n : n + 1] for n in range(len(HELLO))]
+    assert await told(backend) == MEANS_HELLO
+
+
+async def test_the_request_names_the_turn_and_passes_on_what_else_was_sent(backend, server):
+    await told(backend)
+    ((path, headers, body),) = server.requests
+    assert path == "/chat/messages/stream"
+    assert headers["Accept"] == "text/event-stream"
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["Idempotency-Key"] == "r-1"
+    assert body == {"requestId": "r-1", "roomId": 42, "messageId": "ours", "content": "hällo", "lang": "de"}
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [b"\xef\xbb\xbf", b"id: 7\n\n: ping\n\n\n\n: ping\n\n", b"event: x\n\nretry: +5\n\n"],
+    ids=["bom", "phantoms after an id", "records without data"],
+)
+async def test_what_httpx_sse_gets_wrong_is_repaired(backend, server, noise):
+    server.pieces = [noise + HELLO]
+    assert await told(backend) == MEANS_HELLO
+
+
+async def test_the_text_is_utf_8_whatever_the_header_says(backend, server):
+    server.headers = {"content-type": "Text/Event-Stream; charset=latin-1"}
+    server.pieces = [HELLO.replace(b"Hel", "안녕".encode())]
+    assert Delta("안녕") in await told(backend)
+
+
+async def test_invalid_utf_8_is_replaced(backend, server):
+    server.pieces = [HELLO.replace(b"Hel", b"H\xffl")]
+    assert Delta("H\ufffdl") in await told(backend)
+
+
+async def test_an_end_before_finish_is_a_cut(backend, server):
+    server.pieces = [HELLO[: HELLO.index(b"data: {\"type\": \"finish")]]
+    last = (await told(backend))[-1]
+    assert isinstance(last, Failed)
+    assert isinstance(last.error, BackendCut)
+
+
+async def test_a_lost_connection_is_a_cut(backend, server):
+    server.pieces = [HELLO[:60], None]
+    last = (await told(backend))[-1]
+    assert isinstance(last, Failed)
+    assert isinstance(last.error, BackendCut)
+    assert last.error.arrived
+
+
+async def test_a_lost_connection_before_the_answer_may_have_arrived():
+    async def hang_up(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.abort()
+
+    listener = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    backend = HttpBackend(url, Profile(), DIALECTS["auto"], connect_s=1.0)
+    with pytest.raises(BackendCut) as cut:
+        await told(backend)
+    assert cut.value.arrived
+    await backend.close()
+    listener.close()
+    await listener.wait_closed()
+
+
+async def test_a_refused_connection_surely_did_not_arrive(server):
+    listener = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    listener.close()
+    await listener.wait_closed()
+    backend = HttpBackend(f"http://127.0.0.1:{port}", Profile(), DIALECTS["auto"], connect_s=1.0)
+    for call in (told(backend), backend.complete(PROMPT)):
+        with pytest.raises(BackendUnreachable) as refused:
+            await call
+        assert not refused.value.arrived
+    await backend.close()
+
+
+@pytest.mark.parametrize("status", [204, 302, 400, 404, 429, 500, 503])
+async def test_the_status_is_looked_at_before_the_content_type(backend, server, status):
+    server.status, server.headers = status, {"content-type": "application/json", "location": "/elsewhere"}
+    server.pieces = []
+    with pytest.raises(BackendRefused) as refused:
+        await told(backend)
+    assert refused.value.status == status
+    assert len(server.requests) == 1
+
+
+async def test_json_instead_of_a_stream_is_malformed(backend, server):
+    server.headers, server.pieces = {"content-type": "application/json"}, [b"{}"]
+    with pytest.raises(BackendMalformed):
+        await told(backend)
+
+
+async def test_a_huge_event_ends_the_stream_before_memory_does(backend, server):
+    server.pieces = [b"data: ", *[b"x" * 65536] * 3200]
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(BackendMalformed):
+        await told(backend)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 8 * 1024
+
+
+async def test_leaving_a_stream_closes_the_connection(backend, server):
+    server.pieces = [HELLO[:60], asyncio.Event().wait]
+    async with backend.stream(PROMPT) as events:
+        await anext(events)
+    async with asyncio.timeout(1):
+        await server.closed.wait()
+
+
+async def test_a_backends_name_that_cannot_be_on_the_wire_is_not_taken(backend, server):
+    server.pieces = [HELLO.replace(b"m-1", b"m 1 <script>")]
+    assert (await told(backend))[0] == Started(None)
+
+
+async def test_cookies_of_one_call_never_reach_the_next(backend, server):
+    server.headers = {**server.headers, "set-cookie": "session=secret; Path=/"}
+    await told(backend)
+    await told(backend)
+    assert "Cookie" not in server.requests[1][1]
+
+
+async def test_proxy_variables_are_not_looked_at(server, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    backend = HttpBackend(server.url, Profile(), DIALECTS["auto"], connect_s=1.0)
+    assert await told(backend) == MEANS_HELLO
+    await backend.close()
+
+
+async def test_two_hundred_streams_run_side_by_side(backend, server):
+    release = asyncio.Event()
+    server.pieces = [HELLO[:60], release.wait, HELLO[60:]]
+    streams = [asyncio.create_task(told(backend)) for _ in range(200)]
+    while len(server.requests) < 200:
+        await asyncio.sleep(0.01)
+    release.set()
+    assert all(events == MEANS_HELLO for events in await asyncio.gather(*streams))
+
+
+async def test_the_complete_call_gives_the_content_and_what_else_came(backend, server):
+    server.headers = {"content-type": "application/json; charset=utf-8"}
+    stored = {"messageId": "m-1", "content": "hé", "role": "assistant", "createdAt": "then", "mood": "good"}
+    server.pieces = [json.dumps(stored).encode()]
+    assert await backend.complete(PROMPT) == Completed("hé", "m-1", {"createdAt": "then", "mood": "good"})
+    assert server.requests[0][0] == "/chat/messages"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"{}", b'{"content": 1}', b'{"content": "\\ud800"}', b"[" * 100_000],
+    ids=["empty", "list", "no content", "number", "half a pair", "deep"],
+)
+async def test_a_complete_answer_that_is_none_is_malformed(backend, server, body):
+    server.headers, server.pieces = {"content-type": "application/json"}, [body]
+    with pytest.raises(BackendMalformed):
+        await backend.complete(PROMPT)
