@@ -128,7 +128,7 @@ async def test_invalid_utf_8_is_replaced(backend, server):
 
 
 async def test_an_end_before_finish_is_a_cut(backend, server):
-    server.pieces = [HELLO[: HELLO.index(b"data: {\"type\": \"finish")]]
+    server.pieces = [HELLO[: HELLO.index(b'data: {"type": "finish')]]
     last = (await told(backend))[-1]
     assert isinstance(last, Failed)
     assert isinstance(last.error, BackendCut)

@@ -16,7 +16,16 @@ def test_nothing_set_gives_the_defaults_that_the_file_documents():
     for name, shown in documented.items():
         value = getattr(settings, name)
         spoken = {True: "true", False: "false", (): "[]"}.get(value) if not isinstance(value, str) else None
-        assert shown == (spoken or (f'"{value}"' if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)))
+        assert shown == (
+            spoken
+            or (
+                f'"{value}"'
+                if isinstance(value, str)
+                else f"{value:g}"
+                if isinstance(value, float)
+                else str(value)
+            )
+        )
 
 
 def test_the_environment_stands_before_the_file_and_the_command_line_before_both(tmp_path):

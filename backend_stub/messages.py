@@ -1,0 +1,39 @@
+"""A message of a room, as it is stored and told."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+Id = int | str
+"""A name that callers choose; its JSON type is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message; ``finish_reason`` is None for the user's, else ``stop``, ``error`` or ``cancelled``."""
+
+    message_id: Id
+    request_id: Id
+    room_id: Id
+    role: str
+    content: str
+    created_at: str
+    finish_reason: str | None = None
+
+    def told(self) -> dict[str, Id]:
+        """Return the JSON object of this message."""
+        said: dict[str, Id] = {
+            "messageId": self.message_id,
+            "requestId": self.request_id,
+            "roomId": self.room_id,
+            "role": self.role,
+            "content": self.content,
+            "createdAt": self.created_at,
+        }
+        if self.finish_reason is not None:
+            said["finishReason"] = self.finish_reason
+        return said
+
+
+def utc_now() -> str:
+    """Return the time as ISO 8601 in UTC with milliseconds and ``Z``."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

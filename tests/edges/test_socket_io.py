@@ -1,0 +1,260 @@
+"""The Socket.IO door through real sockets."""
+
+import asyncio
+import json
+import logging
+
+import aiohttp
+import pytest
+import socketio
+from conftest import Client, PollingClient, running
+
+IDS = {"requestId": "r-1", "roomId": 42}
+
+
+async def send(client, content="hi", **extra):
+    return await client.call("send_message", {**IDS, "content": content, **extra})
+
+
+@pytest.mark.parametrize("kind", [Client, PollingClient])
+async def test_the_contract_of_a_streamed_turn(bridge, script, kind):
+    async with kind(bridge.address) as client:
+        assert await client.call("join_room", {"roomId": 42}) == {"ok": True, "roomId": 42, "active": []}
+        assert await send(client, lang="de") == {"ok": True, "requestId": "r-1"}
+        script.say("Hel")
+        first = await client.until("ai_message_chunk")
+        script.say("lo 🌞")
+        script.finish()
+        end = await client.until("ai_message_end")
+        await client.until("new_message", 2)
+    names = {**IDS, "messageId": "m-r-1"}
+    assert client.of("ai_message_status") == [{**IDS, "status": "thinking"}]
+    assert client.of("ai_message_start") == [names]
+    assert first == {**names, "seq": 1, "delta": "Hel"}
+    assert end == {**names, "content": "Hello 🌞", "finishReason": "stop"}
+    user, answer = client.of("new_message")
+    assert (user["role"], user["content"]) == ("user", "hi")
+    assert (answer["messageId"], answer["content"]) == ("m-r-1", "Hello 🌞")
+    assert script.requests[0]["lang"] == "de"
+
+
+async def test_flag_off_is_one_new_message_with_what_else_the_backend_gave(script):
+    async with running(script, chat_streaming_enabled=False) as bridge, Client(bridge.address) as client:
+        await client.call("join_room", {"roomId": 42})
+        await send(client)
+        answer = await client.until("new_message", 2)
+        assert (answer["content"], answer["mood"], answer["messageId"]) == ("whole", "good", "w-r-1")
+        assert {name for name, _ in client.heard} == {"new_message"}
+
+
+async def test_a_late_device_catches_up_with_one_merged_chunk(bridge, script):
+    async with Client(bridge.address) as first, Client(bridge.address) as late:
+        await first.call("join_room", {"roomId": 42})
+        await send(first)
+        for number, delta in enumerate("abc", 1):
+            script.say(delta)
+            await first.until("ai_message_chunk", number)
+        joined = await late.call("join_room", {"roomId": 42})
+        assert joined["active"] == [{"requestId": "r-1", "messageId": "m-r-1", "seq": 3}]
+        merged = await late.until("ai_message_chunk")
+        assert (merged["fromSeq"], merged["seq"], merged["delta"]) == (1, 3, "abc")
+        script.finish()
+        assert (await late.until("ai_message_end"))["content"] == "abc"
+
+
+async def test_a_device_that_comes_back_resumes(bridge, script):
+    async with Client(bridge.address) as first:
+        await first.call("join_room", {"roomId": 42})
+        await send(first)
+        script.say("a")
+        await first.until("ai_message_chunk")
+    async with Client(bridge.address) as second, Client(bridge.address) as third:
+        joined = await second.call("join_room", {"roomId": 42, "resume": {"m-r-1": 1, "gone": 3}})
+        assert joined["lost"] == ["gone"]
+        script.say("b")
+        assert (await second.until("ai_message_chunk"))["seq"] == 2
+        await third.call("join_room", {"roomId": 42})
+        resumed = await third.call("resume", {"roomId": 42, "messageId": "m-r-1", "seq": 0})
+        assert resumed == {"ok": True, "recovered": True, "seq": 2}
+        script.finish()
+        await second.until("ai_message_end")
+        assert not second.of("ai_message_start")
+
+
+async def test_stop_closes_the_backend_call_within_a_second(bridge, script):
+    async with Client(bridge.address) as client, Client(bridge.address) as other:
+        for each in (client, other):
+            await each.call("join_room", {"roomId": 42})
+        await send(client)
+        script.say("Hel")
+        await client.until("ai_message_chunk")
+        assert await other.call("stop_message", {"roomId": 42, "messageId": "m-r-1"}) == {"ok": True}
+        assert (await client.until("ai_message_end"))["finishReason"] == "cancelled"
+        async with asyncio.timeout(1):
+            await script.closed.wait()
+
+
+async def test_what_a_device_says_at_connect_decides_what_it_hears(bridge, script):
+    async with (
+        Client(bridge.address, auth={"streaming": True}) as streaming,
+        Client(bridge.address, auth={"streaming": False}) as legacy,
+    ):
+        for client in (streaming, legacy):
+            await client.call("join_room", {"roomId": 42})
+        await send(streaming)
+        script.say("Hi")
+        script.finish()
+        await streaming.until("ai_message_end")
+        await legacy.until("new_message", 2)
+        assert not streaming.answers()
+        assert {name for name, _ in legacy.heard} == {"new_message"}
+
+
+async def test_a_wrong_auth_is_refused_with_a_code(bridge):
+    with pytest.raises(socketio.exceptions.ConnectionError, match="must be true or false"):
+        async with Client(bridge.address, auth={"streaming": "yes"}):
+            pass
+
+
+BAD = [
+    ("join_room", None, "not_an_object"),
+    ("join_room", [1], "not_an_object"),
+    ("join_room", {}, "missing_field"),
+    ("join_room", {"roomId": True}, "bad_field"),
+    ("join_room", {"roomId": "a b"}, "bad_id"),
+    ("join_room", {"roomId": "x" * 129}, "bad_id"),
+    ("join_room", {"roomId": 2**63}, "bad_id"),
+    ("join_room", {"roomId": 42, "resume": [1]}, "bad_field"),
+    ("join_room", {"roomId": 42, "resume": {"m": -1}}, "bad_field"),
+    ("send_message", {"roomId": 42}, "missing_field"),
+    ("send_message", {"roomId": 42, "content": 1}, "bad_field"),
+    ("send_message", {"roomId": 42, "content": " "}, "empty_content"),
+    ("send_message", {"roomId": 42, "content": "ü" * 16385}, "content_too_large"),
+    ("send_message", {"roomId": 42, "content": "x" * 1_048_576}, "content_too_large"),
+    ("send_message", {"roomId": 42, "content": "a\0b"}, "bad_text"),
+    ("send_message", {"roomId": 42, "content": "a\ud800"}, "bad_text"),
+    ("send_message", {"roomId": 42, "content": "x", "mood": "\ud800"}, "bad_field"),
+    ("send_message", {"roomId": 42, "content": b"x"}, "binary_refused"),
+    ("send_message", {"roomId": "other", "content": "x"}, "not_joined"),
+    ("stop_message", {"roomId": 42}, "missing_field"),
+    ("stop_message", {"roomId": 42, "messageId": "none"}, "unknown_message"),
+    ("resume", {"roomId": 42, "messageId": "m"}, "missing_field"),
+    ("no_such_event", {}, "unknown_event"),
+]
+
+
+@pytest.mark.parametrize(("event", "data", "code"), BAD, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize("kind", [Client, PollingClient])
+async def test_bad_input_is_answered_with_its_code_and_the_connection_lives(
+    bridge, script, kind, event, data, code
+):
+    if kind is PollingClient and event == "send_message" and isinstance(data.get("content"), bytes):
+        return  # bytes have no form of their own in an event over polling
+    async with kind(bridge.address) as client:
+        await client.call("join_room", {"roomId": 42})
+        refused = await client.call(event, data)
+        assert (refused["ok"], refused["error"]["code"]) == (False, code)
+        assert refused["error"]["message"].startswith("unable to ")
+        assert (await client.call("join_room", {"roomId": 42}))["ok"]
+    assert not script.requests
+
+
+async def raw(bridge, *packets):
+    """Speak to the bridge packet by packet; return every packet it answers until it is quiet."""
+    async with aiohttp.ClientSession() as session:
+        url = f"{bridge.address}/socket.io/?EIO=4&transport=websocket"
+        async with session.ws_connect(url) as ws:
+            for packet in ("40", *packets, '429["join_room",{"roomId":1}]'):
+                await (ws.send_bytes if isinstance(packet, bytes) else ws.send_str)(packet)
+            heard = []
+            async with asyncio.timeout(5):
+                while not heard or not heard[-1].startswith("439"):
+                    message = await ws.receive()
+                    assert message.type == aiohttp.WSMsgType.TEXT, heard
+                    heard.append(message.data)
+            return heard
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        '42["disconnect"]',
+        '42["connect",{}]',
+        "42[1,2]",
+        "42[]",
+        "42{}",
+        "4nonsense",
+        "42[",
+        '42["join_room",{"a":NaN}]',
+        b"\x00\x01",
+        "429" + "[" * 50_000,
+    ],
+    ids=lambda packet: repr(packet)[:24],
+)
+async def test_packets_that_no_client_library_sends_disturb_nothing(bridge, packet):
+    heard = await raw(bridge, packet)
+    assert json.loads(heard[-1].removeprefix("439"))[0]["ok"]
+
+
+async def test_a_device_that_does_not_read_is_cut_off_and_the_others_hear_on(script):
+    async with running(script, device_backlog=64) as bridge, Client(bridge.address) as reader:
+        await reader.call("join_room", {"roomId": 1})
+        session = aiohttp.ClientSession(read_bufsize=1024)
+        ws = await session.ws_connect(f"{bridge.address}/socket.io/?EIO=4&transport=websocket")
+        for packet in ("40", '420["join_room",{"roomId":1}]'):
+            await ws.send_str(packet)
+        ws.get_extra_info("socket")
+        ws._response.connection.transport.pause_reading()
+        await reader.call("send_message", {"roomId": 1, "content": "x", "requestId": "r"})
+        for number in range(1, 400):
+            script.say("y" * 20_000)
+            await reader.until("ai_message_chunk", number)
+            if bridge._rooms.devices == 1:
+                break
+        assert bridge._rooms.devices == 1
+        script.finish()
+        await session.close()
+
+
+async def test_a_polling_post_in_many_segments_is_read_whole(bridge, script):
+    async with PollingClient(bridge.address) as client:
+        await client.call("join_room", {"roomId": 42})
+        assert (await send(client, "x" * 30_000, note="y" * 60_000))["ok"]
+        script.finish()
+        await client.until("ai_message_end")
+    assert len(script.requests[0]["note"]) == 60_000
+
+
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+async def test_pages_of_other_sites_may_not_connect(bridge, transport):
+    async with aiohttp.ClientSession(headers={"Origin": "https://evil.example"}) as session:
+        upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"} if transport == "websocket" else {}
+        async with session.get(
+            f"{bridge.address}/socket.io/?EIO=4&transport={transport}", headers=upgrade
+        ) as answer:
+            assert answer.status == 400
+
+
+async def test_a_clients_old_event_names_are_settings(script):
+    names = {"join_event": "enter", "send_event": "say", "new_message_event": "message_received"}
+    async with (
+        running(script, chat_streaming_enabled=False, **names) as bridge,
+        Client(bridge.address) as client,
+    ):
+        assert (await client.call("enter", {"roomId": 1}))["ok"]
+        assert (await client.call("say", {"roomId": 1, "content": "x"}))["ok"]
+        assert (await client.until("message_received", 2))["content"] == "whole"
+
+
+async def test_no_payload_is_logged(bridge, script, caplog, capsys):
+    caplog.set_level(logging.DEBUG)
+    async with Client(bridge.address) as client:
+        caplog.clear()
+        await client.call("join_room", {"roomId": 42})
+        await send(client, "canary-prompt")
+        script.say("canary-answer")
+        script.finish()
+        await client.until("ai_message_end")
+    ours = [line.getMessage() for line in caplog.records if not line.name.endswith("client")]
+    said = "\n".join(ours) + "".join(capsys.readouterr())
+    assert "canary" not in said
