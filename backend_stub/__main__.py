@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 
-from backend_stub.app import ReferenceBackend
 from backend_stub.errors import SettingError, StartError
 from backend_stub.settings import Settings, from_environment
 
@@ -32,7 +31,7 @@ a body may say otherwise: "tokens", "tokensPerSecond", "firstTokenSeconds", "fau
 
 faults, asked for with the header X-Stub-Fault, the body, or the environment, in this order:
   NAME[;after=K][;times=M][;bytes=N][;on=stream|complete|both]
-  after K deltas (5), on the first M calls of a request (all), a line of N bytes, on this kind of call (stream)
+  after K deltas (5), on the first M calls of a request (all), a line of N bytes, on such calls (stream)
   instead of an answer: refuse status-500 status-503 status-429 hang silent json-error redirect
   inside of it: error stall cut malformed malformed-many no-end after-end duplicate huge bad-utf8 bom
 
@@ -55,6 +54,8 @@ def main(argv: list[str] | None = None) -> int:
 
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT comes."""
+    from backend_stub.app import ReferenceBackend  # noqa: PLC0415 - slow, and no help needs it
+
     told_to_end = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told_to_end.set)

@@ -82,12 +82,11 @@ async def misbehave(fault: Fault, line: Line, *, streaming: bool = True) -> web.
     if fault.name == "redirect":
         return line.answered(web.Response(status=302, headers={"Location": "/elsewhere"}))
     if fault.name == "refuse":
-        await line.sever()
-    elif fault.name == "hang" and streaming:
+        return await line.sever()
+    if fault.name == "hang" and streaming:
         await line.open()
-        await line.drip()
-    else:
-        await until_gone()
+        return await line.drip()
+    return await until_gone()
 
 
 def _status(status: int) -> web.Response:

@@ -1,5 +1,7 @@
 """The composition root: the only place where things are built and joined."""
 
+import asyncio
+import contextlib
 import errno
 import logging
 import socket
@@ -25,6 +27,9 @@ from bridge.telemetry import LogTelemetry, SystemClock
 
 INBOUND_LIMIT_BYTES = 2 * 1024 * 1024
 """A packet below this is answered with an error code if it is too large; above it the connection ends."""
+
+CLOSE_S = 0.3
+"""How long the devices get to read their last messages when the process goes down."""
 
 
 class ListenError(BridgeError):
@@ -54,7 +59,7 @@ class App:
         )
         self.relay = self._relay()
         self._sio = self._server()
-        self._runner = web.AppRunner(self._web(), access_log=None, shutdown_timeout=0.5)
+        self._runner = web.AppRunner(self._web(), access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         listener = _listen(settings.host, settings.port)
         await web.SockSite(self._runner, listener).start()
@@ -64,6 +69,8 @@ class App:
     async def stop(self) -> None:
         """Refuse new turns at once, let the running ones end, then close everything."""
         await self.relay.drain(self._settings.drain_s)
+        with contextlib.suppress(TimeoutError):  # a device that does not read is not waited for
+            await asyncio.wait_for(self._sio.eio.disconnect(), CLOSE_S)
         await self._sio.shutdown()
         await self._namespace.close()
         if self._runner is not None:

@@ -2,23 +2,30 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
+NODE_MODULES = Path(__file__).resolve().parent / "end_to_end" / "socket_io_client" / "node_modules"
+
 TOOLS = {
-    "node": "Node.js 20 is not on PATH",
-    "chromium": "Debian's chromium is not on PATH",
+    "node": (lambda: shutil.which("node"), "Node.js is not on PATH"),
+    "chromium": (lambda: shutil.which("chromium"), "Debian's chromium is not on PATH"),
+    "socket.io-client": (
+        lambda: (NODE_MODULES / "socket.io-client").is_dir(),
+        "socket.io-client is not installed: npm ci in tests/end_to_end/socket_io_client",
+    ),
 }
 
 
 def pytest_runtest_setup(item):
     for mark in item.iter_markers("needs"):
-        (tool,) = mark.args
-        if shutil.which(tool) is None:
-            missing(TOOLS[tool])
+        there, why = TOOLS[mark.args[0]]
+        if not there():
+            _missing(why)
 
 
-def missing(why):
+def _missing(why):
     if os.environ.get("BRIDGE_TESTS_SKIP_NOTHING"):
         pytest.fail(f"nothing may be skipped here, but {why}")
     pytest.skip(why)

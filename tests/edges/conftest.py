@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 import json
 from pathlib import Path
 
@@ -156,7 +157,7 @@ class PollingClient(Listener):
         await self.session.close()
 
     async def post(self, packets):
-        async with self.session.post(self.url, data=packets.encode()) as answer:
+        async with self.session.post(self.url, data=io.BytesIO(packets.encode())) as answer:
             assert answer.status == 200
 
     async def call(self, name, data=None):

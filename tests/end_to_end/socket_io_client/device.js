@@ -7,10 +7,10 @@ const [address, options] = process.argv.slice(2);
 const say = (what) => process.stdout.write(JSON.stringify(what) + "\n");
 const socket = io(address, JSON.parse(options));
 
-socket.on("connect", () => {
-  say({ connected: socket.id, transport: socket.io.engine.transport.name });
+socket.io.on("open", () => {
   socket.io.engine.once("upgrade", (transport) => say({ upgraded: transport.name }));
 });
+socket.on("connect", () => say({ connected: socket.id }));
 socket.on("connect_error", (error) => say({ refused: error.message, data: error.data ?? null }));
 socket.on("disconnect", (reason) => say({ disconnected: reason }));
 socket.onAny((event, data) => say({ event, data }));
