@@ -69,8 +69,9 @@ class App:
     async def stop(self) -> None:
         """Refuse new turns at once, let the running ones end, then close everything."""
         await self.relay.drain(self._settings.drain_s)
-        with contextlib.suppress(TimeoutError):  # a device that does not read is not waited for
-            await asyncio.wait_for(self._sio.eio.disconnect(), CLOSE_S)
+        if self._sio.eio.sockets:
+            with contextlib.suppress(TimeoutError):  # a device that does not read is not waited for
+                await asyncio.wait_for(self._sio.eio.disconnect(), CLOSE_S)
         await self._sio.shutdown()
         await self._namespace.close()
         if self._runner is not None:
