@@ -14,6 +14,7 @@ import os
 import statistics
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -141,8 +142,7 @@ def _pin(bridge_pid: int) -> None:
 
 def _cpu_s(pid: int) -> float:
     try:
-        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-            fields = file.read().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
     except OSError:
         return float("nan")
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -151,9 +151,8 @@ def _cpu_s(pid: int) -> float:
 def _print(arguments: argparse.Namespace, devices: list[Device], cpu_s: float) -> None:
     latencies = sorted(x for device in devices for x in device.latencies_ms)
     cut = statistics.quantiles(latencies, n=100)
-    print(
-        f"{arguments.rooms} rooms x {arguments.devices} devices x {arguments.rate:g} tokens/s, {arguments.seconds:g} s"
-    )
+    load = f"{arguments.rooms} rooms x {arguments.devices} devices x {arguments.rate:g} tokens/s"
+    print(f"{load}, {arguments.seconds:g} s")
     print(f"deliveries {len(latencies)}, expected {len(devices) * int(arguments.rate * arguments.seconds)}")
     for name in ("gaps", "repeats", "unequal"):
         print(f"{name:8} {sum(getattr(device, name) for device in devices)}")

@@ -1,4 +1,4 @@
-"""``demo``: the bridge with its own backend, for a person with a browser or, with ``--check``, for a script."""
+"""``demo``: the bridge with its own backend, for a person with a browser or, by ``--check``, a script."""
 
 import asyncio
 import contextlib

@@ -158,7 +158,7 @@ async def test_a_lost_connection_before_the_answer_may_have_arrived():
     await listener.wait_closed()
 
 
-async def test_a_refused_connection_surely_did_not_arrive(server):
+async def test_a_refused_connection_surely_did_not_arrive():
     listener = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]
     listener.close()

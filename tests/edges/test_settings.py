@@ -1,16 +1,19 @@
+from pathlib import Path
+
 import pytest
 
 from bridge.errors import SettingsError
 from bridge.settings import Settings, load
 
+CONFIG = Path(__file__).resolve().parents[2] / "config" / "bridge.toml"
+
 
 def test_nothing_set_gives_the_defaults_that_the_file_documents():
     documented = {}
-    with open("config/bridge.toml", encoding="utf-8") as file:
-        for line in file:
-            name, equals, rest = line.removeprefix("# ").partition(" = ")
-            if equals and name.isidentifier():
-                documented[name] = rest.partition("#")[0].strip()
+    for line in CONFIG.read_text("utf-8").splitlines():
+        name, equals, rest = line.removeprefix("# ").partition(" = ")
+        if equals and name.isidentifier():
+            documented[name] = rest.partition("#")[0].strip()
     settings = Settings()
     assert set(documented) == set(Settings.__slots__)
     for name, shown in documented.items():

@@ -110,11 +110,11 @@ async def test_what_a_device_says_at_connect_decides_what_it_hears(bridge, scrip
 
 
 async def test_a_wrong_auth_is_refused_with_a_code(bridge):
-    async with aiohttp.ClientSession() as session:
-        async with session.ws_connect(f"{bridge.address}/socket.io/?EIO=4&transport=websocket") as ws:
-            await ws.receive_str()
-            await ws.send_str('40{"streaming":"yes"}')
-            refused = await ws.receive_str(timeout=5)
+    url = f"{bridge.address}/socket.io/?EIO=4&transport=websocket"
+    async with aiohttp.ClientSession() as session, session.ws_connect(url) as ws:
+        await ws.receive_str()
+        await ws.send_str('40{"streaming":"yes"}')
+        refused = await ws.receive_str(timeout=5)
     assert refused.startswith("44")
     assert json.loads(refused[2:])["data"] == {"code": "bad_auth", "retryable": False}
 

@@ -1,0 +1,146 @@
+"""What may import what, as data, and the sizes that keep a module readable. The code is read, not run."""
+
+import ast
+import statistics
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CORE = {
+    "bridge.errors",
+    "bridge.events",
+    "bridge.framing",
+    "bridge.messages",
+    "bridge.requests",
+    "bridge.transcript",
+    "bridge.turn",
+    "bridge.dialects",
+    "bridge.dialects.base",
+    "bridge.dialects.ui_message",
+}
+IMPURE = {"asyncio", "logging", "os", "random", "socket", "threading", "time", "uuid"}
+MIDDLE = {"bridge.relay", "bridge.rooms"}
+PORTS = {"bridge.ports"}
+STORES = {"bridge.stores.memory"}
+
+# module -> (what of ours it may import, third-party packages it may import)
+TABLE = {
+    **dict.fromkeys(CORE, (CORE, set())),
+    "bridge.ports": (CORE, set()),
+    "bridge.rooms": (CORE | PORTS, set()),
+    "bridge.relay": (CORE | PORTS | {"bridge.rooms"}, set()),
+    "bridge.stores.memory": (CORE | PORTS, set()),
+    "bridge.backend": (CORE | PORTS, {"aiohttp", "httpx", "httpx_sse", "httpx_aiohttp"}),
+    "bridge.telemetry": (CORE | PORTS, {"structlog"}),
+    "bridge.settings": ({"bridge.errors"}, set()),
+    "bridge.sockets.engine": (set(), {"aiohttp", "engineio"}),
+    "bridge.sockets.device": (CORE | PORTS, {"engineio"}),
+    "bridge.doors.namespace": (CORE | PORTS | MIDDLE | {"bridge.sockets.device"}, {"socketio"}),
+    "bridge.doors.health": (MIDDLE, {"aiohttp"}),
+    "bridge.doors.admin": (STORES, {"aiohttp"}),
+    "bridge.doors.page": (set(), {"aiohttp"}),
+    "bridge.commands.serve": ({"bridge.app", "bridge.settings", "bridge.telemetry"}, set()),
+    "bridge.commands.proof": (set(), {"httpx", "socketio"}),  # real clients, as a user has them
+    "bridge.commands.demo": (  # demo is serve and proof together
+        {
+            "bridge.app",
+            "bridge.settings",
+            "bridge.telemetry",
+            "bridge.commands.proof",
+            "bridge.commands.serve",
+        },
+        {"httpx"},
+    ),
+}
+ANYTHING = {"bridge.app", "bridge.__main__"}
+FUNCTION_MEDIAN, MODULE_MEDIAN, MODULE_LIMIT = 9, 120, 400
+
+
+def name_of(file):
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {
+    name_of(file): file for package in ("bridge", "backend_stub") for file in (ROOT / package).rglob("*.py")
+}
+
+
+def imports(source):
+    """Return the modules that ``source`` imports, `from a import b` as a.b where that is a module of ours."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide the layer"
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (whole & set(MODULES)) or {node.module}
+    return found
+
+
+def violations(name, source):
+    """Return what the module ``name`` imports and may not."""
+    ours, theirs = TABLE[name]
+    wrong = set()
+    for module in imports(source):
+        top = module.partition(".")[0]
+        allowed = (
+            module in ours | {"bridge"} if top == "bridge"
+            else top in theirs or (top in sys.stdlib_module_names and not (name in CORE and top in IMPURE))
+        )  # fmt: skip
+        if not allowed:
+            wrong.add(module)
+    return wrong
+
+
+def functions(file):
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef
+    found = [node for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, kinds)]
+    return [node.end_lineno - node.lineno + 1 for node in found]
+
+
+def test_the_table_knows_every_module():
+    packages = {"bridge", "bridge.commands", "bridge.doors", "bridge.sockets", "bridge.stores"}
+    bridge = {name for name in MODULES if name.startswith("bridge")}
+    assert bridge - packages == set(TABLE) | ANYTHING
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_module_imports_only_what_its_layer_may(name):
+    assert not violations(name, MODULES[name].read_text("utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("name", "planted"),
+    [
+        ("bridge.turn", "import asyncio"),
+        ("bridge.turn", "from bridge.relay import Relay"),
+        ("bridge.dialects.ui_message", "import httpx"),
+        ("bridge.relay", "from bridge.stores import memory"),
+        ("bridge.relay", "import aiohttp"),
+        ("bridge.doors.health", "from bridge.doors import admin"),
+        ("bridge.doors.page", "from bridge.settings import Settings"),
+        ("bridge.backend", "import backend_stub"),
+    ],
+)
+def test_a_planted_violation_is_found(name, planted):
+    assert violations(name, planted)
+
+
+def test_the_bridge_and_the_reference_backend_never_see_each_other():
+    for name, file in MODULES.items():
+        other = "backend_stub" if name.startswith("bridge") else "bridge"
+        assert not {
+            module for module in imports(file.read_text("utf-8")) if module.partition(".")[0] == other
+        }
+
+
+@pytest.mark.parametrize("package", ["bridge", "backend_stub"])
+def test_modules_and_functions_stay_small(package):
+    files = [file for name, file in MODULES.items() if name.startswith(package)]
+    lines = [len(file.read_text("utf-8").splitlines()) for file in files]
+    assert max(lines) <= MODULE_LIMIT
+    assert statistics.median(lines) <= MODULE_MEDIAN
+    assert statistics.median(size for file in files for size in functions(file)) <= FUNCTION_MEDIAN
