@@ -1,7 +1,5 @@
 """The composition root: the only place where things are built and joined."""
 
-import asyncio
-import contextlib
 import errno
 import logging
 import socket
@@ -69,9 +67,7 @@ class App:
     async def stop(self) -> None:
         """Refuse new turns at once, let the running ones end, then close everything."""
         await self.relay.drain(self._settings.drain_s)
-        if self._sio.eio.sockets:
-            with contextlib.suppress(TimeoutError):  # a device that does not read is not waited for
-                await asyncio.wait_for(self._sio.eio.disconnect(), CLOSE_S)
+        await engine.disconnect_all(self._sio.eio, CLOSE_S)
         await self._sio.shutdown()
         await self._namespace.close()
         if self._runner is not None:

@@ -52,3 +52,14 @@ def install(engine: Any) -> None:
     """Put this driver in the place of the stock one in ``engine``, an ``engineio.AsyncServer``."""
     ours = {"translate_request": translate_request, "websocket": WebSocket}
     engine._async = {**engine._async, **ours}  # noqa: SLF001  (the driver table has no public door)
+
+
+async def disconnect_all(engine: Any, within_s: float) -> None:
+    """Close every connection of ``engine``; one that does not read is not waited for longer than that."""
+    open_sids = [sid for sid, socket in engine.sockets.items() if not socket.closed]
+    closing = [asyncio.create_task(engine.disconnect(sid)) for sid in open_sids]
+    if closing:
+        _, late = await asyncio.wait(closing, timeout=within_s)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*closing, return_exceptions=True)

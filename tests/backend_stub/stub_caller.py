@@ -94,12 +94,12 @@ class Caller:
     async def stored(self, count, room="42"):
         """Wait until so many messages of a room are stored."""
         async with asyncio.timeout(2):
-            while len(messages := (await self.room(room))["messages"]) < count:  # noqa: ASYNC110 - seen from outside only
+            while len(messages := (await self.room(room))["messages"]) < count:
                 await asyncio.sleep(0.01)
         return messages
 
 
 async def until(holds, limit_s=2):
     async with asyncio.timeout(limit_s):
-        while not holds():  # noqa: ASYNC110 - what is waited for has no event
+        while not holds():
             await asyncio.sleep(0.01)

@@ -212,7 +212,7 @@ async def test_many_answers_are_stored_once_each(caller):
 
     await asyncio.gather(*(ask(number) for number in range(60)), *(ask(number) for number in range(60)))
     async with asyncio.timeout(3):
-        while len(rows := await every_row(caller)) < 120:  # noqa: ASYNC110 - seen from outside only
+        while len(rows := await every_row(caller)) < 120:
             await asyncio.sleep(0.05)
     assert len(rows) == 120
     assert len({(row["requestId"], row["role"]) for row in rows}) == 120
