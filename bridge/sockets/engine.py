@@ -5,6 +5,7 @@ device's address, and lets browsers switch on per-message compression that costs
 """
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -34,6 +35,20 @@ def translate_request(request: web.Request) -> dict[str, Any]:
     return environ
 
 
+async def poll(socket: Any) -> list[Any]:
+    """Return all packets that wait for a websocket, once there is one; none when it is being closed.
+
+    The stock method makes a task and a timer for every packet, to notice a silence that the heartbeat
+    notices as well.
+    """
+    packets = [await socket.queue.get()]
+    while not socket.queue.empty():
+        packets.append(socket.queue.get_nowait())
+    for _ in packets:
+        socket.queue.task_done()
+    return packets[: packets.index(None)] if None in packets else packets
+
+
 class WebSocket(stock.WebSocket):  # type: ignore[misc]  # python-engineio has no types
     """The stock websocket without compression; its transport can be found from the Engine.IO socket."""
 
@@ -43,7 +58,9 @@ class WebSocket(stock.WebSocket):  # type: ignore[misc]  # python-engineio has n
         self._sock = web.WebSocketResponse(max_msg_size=self.server.max_http_buffer_size, compress=False)
         await self._sock.prepare(request)
         self.environ = environ
-        self.handler.__self__.bridge_transport = request.transport
+        socket = self.handler.__self__
+        socket.bridge_transport = request.transport
+        socket.poll = partial(poll, socket)
         await self.handler(self)
         return self._sock
 
