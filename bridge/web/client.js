@@ -2,6 +2,8 @@
 // No dependency. `apply` is pure, so that it can be tested without a browser.
 
 const ACK_MS = 8000;
+const AGAIN = ["offline", "no_ack", "draining"]; // the next connection sends it again
+const REJOIN_MS = 1000;
 const BACK_OFF_MS = [200, 400, 800, 1600, 2000];
 
 /** One Socket.IO connection to namespace "/"; comes back by itself until `close`. */
@@ -41,7 +43,12 @@ export class Connection {
 
   /** Cut the connection as a network would; it comes back. */
   drop() {
-    this.#ws?.close();
+    const ws = this.#ws;
+    if (!ws) return;
+    ws.onmessage = ws.onclose = null; // a dead network may never report the close
+    ws.close();
+    this.#ws = null;
+    this.#lost();
   }
 
   close() {
@@ -52,7 +59,8 @@ export class Connection {
   #open() {
     this.#ws = new WebSocket(this.url);
     this.#ws.onmessage = ({ data }) => this.#packet(data);
-    this.#ws.onclose = () => this.#lost();
+    this.#ws.onclose = () => this.drop();
+    this.#watch();
   }
 
   #packet(text) {
@@ -62,7 +70,14 @@ export class Connection {
     else if (text.startsWith("40")) this.#connected();
     else if (text.startsWith("42")) this.#tell(...JSON.parse(text.slice(2)));
     else if (text.startsWith("43")) this.#acked(text.slice(2));
-    else if (text.startsWith("44") || text.startsWith("41")) this.#ws.close();
+    else if (text.startsWith("44") || text.startsWith("41")) this.#refused(text);
+  }
+
+  #refused(text) {
+    const why = text.startsWith("44") ? JSON.parse(text.slice(2)) : {};
+    if (why.data?.retryable === false) this.#closed = true;
+    this.#tell("refused", why);
+    this.drop();
   }
 
   #handshake({ pingInterval, pingTimeout }) {
@@ -87,7 +102,7 @@ export class Connection {
 
   #watch() {
     clearTimeout(this.#watchdog);
-    this.#watchdog = setTimeout(() => this.#ws.close(), this.#quietMs);
+    this.#watchdog = setTimeout(() => this.drop(), this.#quietMs);
   }
 
   #lost() {
@@ -108,6 +123,12 @@ function failed(code, message) {
   return { ok: false, error: { code, message } };
 }
 
+/** A name never given before; also where a page is not served over https. */
+function newId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 /** The state of a room before anything was heard. `messages` is in the order of appearance. */
 export const NOTHING = Object.freeze({ messages: [], thinking: [] });
 
@@ -121,7 +142,7 @@ export function apply(state, event, data) {
     case "new_message":
       return done(state, data, { role: data.role, text: data.content, state: "done" });
     case "ai_message_status":
-      return { ...state, thinking: [...without(state.thinking, data.requestId), data.requestId] };
+      return find(state, data) ? state : { ...state, thinking: think(state, data) };
     case "ai_message_start":
       return find(state, data) ? state : add(state, streaming(data));
     case "ai_message_chunk":
@@ -131,6 +152,10 @@ export function apply(state, event, data) {
     default:
       return state;
   }
+}
+
+function think(state, { requestId }) {
+  return [...without(state.thinking, requestId), requestId];
 }
 
 function streaming(data) {
@@ -161,6 +186,7 @@ function without(list, item) {
 
 function chunk(state, data) {
   const opened = find(state, data) ? state : add(state, streaming(data));
+  if (find(opened, data).state !== "streaming") return opened; // nothing follows an end
   const known = find(opened, data);
   const first = data.fromSeq ?? data.seq;
   if (first > known.seq + 1) return replace(opened, known, { gap: true });
@@ -188,7 +214,9 @@ export class Room {
   #connection;
   #roomId;
   #state = NOTHING;
-  #unsent = new Map();
+  #unsent = new Map(); // requestId -> content, until the bridge has it
+  #unanswered = new Map(); // requestId -> content, until its answer is whole
+  #resuming = new Set();
   #subscribers = new Set();
 
   constructor(connection, roomId) {
@@ -208,8 +236,9 @@ export class Room {
 
   /** Show `content` at once as ours, and send it until the bridge has it. Returns the request's id. */
   send(content) {
-    const requestId = crypto.randomUUID();
+    const requestId = newId();
     this.#unsent.set(requestId, content);
+    this.#unanswered.set(requestId, content);
     this.#set(add(this.#state, message({ requestId }, { role: "user", text: content, state: "waiting" })));
     this.#push(requestId);
     return requestId;
@@ -231,17 +260,26 @@ export class Room {
     if (event === "disconnect") this.#setConnected(false);
     const next = data ? apply(this.#state, event, data) : this.#state;
     if (next !== this.#state) this.#set(next);
-    const torn = event === "ai_message_chunk" && next.messages.find((m) => m.gap);
-    if (torn) this.#ask("resume", { messageId: torn.messageId, seq: torn.seq });
+    if (event === "ai_message_chunk") this.#mend(next.messages.find((m) => m.gap));
+    if (event === "ai_message_end" || data?.role === "assistant") this.#unanswered.delete(data.requestId);
+  }
+
+  async #mend(torn) {
+    if (!torn || this.#resuming.has(torn.messageId)) return;
+    this.#resuming.add(torn.messageId);
+    await this.#ask("resume", { messageId: torn.messageId, seq: torn.seq });
+    this.#resuming.delete(torn.messageId);
   }
 
   async #join() {
     const unfinished = this.#state.messages.filter((m) => m.state === "streaming");
     const resume = Object.fromEntries(unfinished.map((m) => [m.messageId, m.seq]));
+    this.#set({ ...this.#state, thinking: [] }); // what still runs is told again
     const ack = await this.#ask("join_room", { resume });
-    if (!ack.ok) return;
+    if (!ack.ok) return void setTimeout(() => this.#connection.drop(), REJOIN_MS);
     for (const messageId of ack.lost ?? []) this.#lose(messageId);
     this.#setConnected(true);
+    for (const [requestId, content] of this.#unanswered) this.#unsent.set(requestId, content);
     for (const requestId of this.#unsent.keys()) this.#push(requestId);
   }
 
@@ -253,9 +291,11 @@ export class Room {
   async #push(requestId) {
     if (!this.connected) return;
     const ack = await this.#ask("send_message", { requestId, content: this.#unsent.get(requestId) });
-    if (ack.ok || !["offline", "no_ack", "draining"].includes(ack.error.code)) this.#unsent.delete(requestId);
+    if (!ack.ok && AGAIN.includes(ack.error.code)) return;
+    this.#unsent.delete(requestId);
+    if (!ack.ok) this.#unanswered.delete(requestId);
     const known = find(this.#state, { requestId, role: "user" });
-    if (known && known.state === "waiting" && !this.#unsent.has(requestId))
+    if (known?.state === "waiting")
       this.#set(replace(this.#state, known, { state: ack.ok ? "done" : "error" }));
   }
 
