@@ -18,8 +18,17 @@ def delta(text):
 START, FINISH = {"type": "start", "messageId": "m-1"}, {"type": "finish", "finishReason": "stop"}
 FAILED = {"type": "finish", "finishReason": "error"}
 
-TEXT = parts(START, {"type": "start-step"}, {"type": "text-start", "id": "t1"}, delta("Hel"), delta(""), delta("lo 🌞"),
-             {"type": "text-end", "id": "t1"}, {"type": "finish-step"}, FINISH)  # fmt: skip
+TEXT = parts(
+    START,
+    {"type": "start-step"},
+    {"type": "text-start", "id": "t1"},
+    delta("Hel"),
+    delta(""),
+    delta("lo 🌞"),
+    {"type": "text-end", "id": "t1"},
+    {"type": "finish-step"},
+    FINISH,
+)
 FULL = parts(
     START,
     START,
