@@ -19,6 +19,7 @@ TORTURE = {
     "bom": b"\xef\xbb\xbfdata: a\n\n",
     "only a bom": b"\xef\xbb\xbf",
     "line ends": b"data: a\r\rdata: b\r\n\r\ndata: c\n\n\r\n",
+    "line ends inside a record": b"data: a\r\ndata: b\r\n\r\ndata: c\r\n\r\n",
     "comments": b": ping\n\ndata: a\n: ping\ndata: b\n\n: x\n\n",
     "phantoms after an id": b"id: 1\ndata: a\n\n\n\n: ping\n\nevent: x\n\ndata: b\n\n",
     "id alone": b"id: 7\n\ndata: a\n\nid\n\ndata: b\n\n",
