@@ -6,11 +6,13 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from bridge import __version__
+from bridge import __version__, profiles
 from bridge.app import ListenError
 from bridge.commands import demo, serve
 from bridge.errors import SettingsError
+from bridge.profiles import Profile
 from bridge.settings import Settings, config_dir, load
 
 EXIT_FAILED = 1
@@ -63,18 +65,23 @@ def _parser() -> argparse.ArgumentParser:
 
 async def _run(arguments: argparse.Namespace) -> int:
     if arguments.verb == "demo":
-        return await demo.run(_settings(arguments, demo=True, chat_streaming_enabled=True), arguments.check)
-    return await serve.run(_settings(arguments), config_dir())
+        given = {"demo": True, "chat_streaming_enabled": True, "backend_profile": "reference"}
+        settings, profile = _chosen(arguments, **given)
+        return await demo.run(settings, profile, check=arguments.check)
+    return await serve.run(*_chosen(arguments))
 
 
-def _settings(arguments: argparse.Namespace, **given: object) -> Settings:
-    for name in ("host", "port"):
+def _chosen(arguments: argparse.Namespace, **given: Any) -> tuple[Settings, Profile]:
+    """Return the settings, and the profile of the backend that they name."""
+    for name in ("host", "port", "backend_profile"):
         value = getattr(arguments, name, None)
         if value is not None:
             given[name] = value
-    file = getattr(arguments, "config", None) or config_dir() / "bridge.toml"
-    explicit = getattr(arguments, "config", None) is not None
-    return load(os.environ, file if explicit or file.is_file() else None, **given)
+    explicit = getattr(arguments, "config", None)
+    file = explicit or config_dir() / "bridge.toml"
+    file = file if explicit or file.is_file() else None
+    profile = profiles.read(config_dir(), load(os.environ, file, **given).backend_profile, os.environ)
+    return load(os.environ, file, profile.settings, **given), profile
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -3,22 +3,20 @@
 import errno
 import logging
 import socket
-from collections.abc import Callable
-from pathlib import Path
 
 import socketio
 from aiohttp import web
 
-from bridge.backend import HttpBackend, Profile
+from bridge.backend import HttpBackend, Says
 from bridge.dialects import DIALECTS
-from bridge.dialects.base import Dialect
 from bridge.doors import health, page
 from bridge.doors.admin import FlagDoor
 from bridge.doors.namespace import BridgeNamespace, EventNames
 from bridge.errors import BridgeError, SettingsError
+from bridge.profiles import Profile
 from bridge.relay import Limits, Relay
 from bridge.rooms import Rooms
-from bridge.settings import Settings, read_toml
+from bridge.settings import Settings
 from bridge.sockets import engine
 from bridge.stores.memory import MemoryFlag, MemoryJournal
 from bridge.telemetry import LogTelemetry, SystemClock
@@ -35,17 +33,17 @@ class ListenError(BridgeError):
 
 
 class App:
-    """One bridge process: built from ``settings``, started once, stopped once."""
+    """One bridge process: built from ``settings`` in front of the backend of ``profile``, started once."""
 
-    def __init__(self, settings: Settings, config: Path) -> None:
+    def __init__(self, settings: Settings, profile: Profile) -> None:
         clock = SystemClock()
         self._settings = settings
         self.telemetry = LogTelemetry()
         self.flag = MemoryFlag(value=settings.chat_streaming_enabled)
         self._journal = MemoryJournal(clock.monotonic_s, window_s=settings.resume_window_s)
         self._rooms = Rooms(self._journal)
-        self._profile = _profile(settings, config)
-        self._dialect = _dialect(settings)
+        self._profile = profile
+        self._dialect = dialect(settings)
         self._clock = clock
         self._runner: web.AppRunner | None = None
 
@@ -53,7 +51,11 @@ class App:
         """Listen, and return the address of the server. Raises `ListenError`."""
         settings = self._settings
         self._backend = HttpBackend(
-            settings.backend_url, self._profile, self._dialect, connect_s=settings.connect_s
+            settings.backend_url,
+            self._profile,
+            self._dialect,
+            self.telemetry,
+            connect_s=settings.connect_s,
         )
         self.relay = self._relay()
         self._sio = self._server()
@@ -82,6 +84,7 @@ class App:
             turn_s=settings.turn_s,
             turns_per_room=settings.turns_per_room,
             answer_bytes=settings.max_answer_bytes,
+            show_reasoning=settings.show_reasoning,
         )
         return Relay(
             backend=self._backend,
@@ -136,22 +139,13 @@ class App:
         return app
 
 
-def _profile(settings: Settings, config: Path) -> Profile:
-    file = config / "backends" / f"{settings.backend_profile}.toml"
-    if settings.backend_profile == "default" and not file.is_file():
-        return Profile()
-    try:
-        return Profile(**read_toml(file))
-    except TypeError as exc:
-        raise SettingsError(f"unable to use {file}; {exc}") from exc
-
-
-def _dialect(settings: Settings) -> Callable[[], Dialect]:
-    dialect = DIALECTS.get(settings.dialect)
-    if dialect is None:
+def dialect(settings: Settings) -> Says:
+    """Return what makes decoders for the backend's streams. Raises `SettingsError`."""
+    says = DIALECTS.get(settings.dialect)
+    if says is None:
         known = ", ".join(DIALECTS)
         raise SettingsError(f"unable to use BRIDGE_DIALECT={settings.dialect!r}; it must be one of {known}")
-    return dialect
+    return says
 
 
 def _listen(host: str, port: int) -> socket.socket:

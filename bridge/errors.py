@@ -14,6 +14,7 @@
         └── BackendError           the backend's: its call failed
             ├── BackendUnreachable     nothing was sent: refused, or no connection in time
             ├── BackendRefused         it answered with a status other than 200
+            ├── PromptUnusable         nothing was sent: what the device sent does not fit the call
             ├── BackendSilent          no delta before its deadline
             ├── BackendStalled         the next delta missed its deadline
             ├── BackendCut             the stream ended before its end marker
@@ -94,6 +95,8 @@ class TurnError(BridgeError):
     """False when the backend surely did no work for the call."""
     can_retry: bool = False
     """True when the same call may succeed a moment later."""
+    final: ClassVar[bool] = False
+    """True when the backend is not to be asked again in any way: it said so, or the time is used up."""
 
     def finish(self, *, shown: bool) -> FinishReason:
         """Return how a turn ends by this error, whose text was ``shown`` in part or not at all."""
@@ -149,21 +152,32 @@ class BackendUnreachable(BackendError):
 
 
 class BackendRefused(BackendError):
-    """It answered with a status other than 200."""
+    """It answered with a status other than 200; ``retry_after_s`` is how long it wants to be left alone."""
 
     code = "backend_unavailable"
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, retry_after_s: float = 0.0) -> None:
         super().__init__(f"unable to get an answer; the backend said status {status}")
         self.status = status
         self.arrived = status not in _NO_WORK_DONE
         self.can_retry = status in _MAY_PASS
+        self.retry_after_s = retry_after_s
+
+
+class PromptUnusable(BackendError):
+    """A field that the device sent cannot stand where the backend's profile puts it; nothing was sent."""
+
+    code = "bad_field"
+    arrived = False
+    can_retry = False
+    final = True
 
 
 class BackendSilent(BackendError):
     """No delta came before the deadline of the first one."""
 
     code = "backend_timeout"
+    final = True
     finish_reason = "timeout"
     cut_reason = "timeout"
 
@@ -172,6 +186,7 @@ class BackendStalled(BackendError):
     """The next delta missed its deadline."""
 
     code = "backend_stalled"
+    final = True
     finish_reason = "timeout"
     cut_reason = "interrupted"
 
@@ -184,9 +199,10 @@ class BackendCut(BackendError):
 
 
 class BackendMalformed(BackendError):
-    """What it sent cannot be understood."""
+    """What it sent cannot be understood; it would say the same again."""
 
     code = "backend_malformed"
+    can_retry = False
 
 
 class BackendFailed(BackendError):

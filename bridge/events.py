@@ -38,6 +38,20 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
+class Reasoning:
+    """The next piece of what the model thinks to itself; no part of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """The backend's own name for the conversation, which it may give at any moment of an answer."""
+
+    conversation_id: Id
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """What the backend is busy with: ``thinking``, ``tool_calling``, ..."""
 
@@ -46,11 +60,13 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool call moved to ``state``; ``name`` is empty where the frame does not repeat it."""
+    """A tool call moved to ``state``; a result may say its ``success`` and the job it began."""
 
     tool_call_id: str
     name: str
     state: ToolState
+    success: bool | None = None
+    job_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +79,10 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The answer will not come, or not to its end."""
+    """The answer will not come, or not to its end; ``content`` as in `Finished`."""
 
     error: TurnError
+    content: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,4 +94,4 @@ class Completed:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-Event = Started | Delta | Status | Tool | Finished | Failed | Completed
+Event = Started | Delta | Reasoning | Conversation | Status | Tool | Finished | Failed | Completed

@@ -13,17 +13,53 @@ _KEPT = (b"data", b"event", b"id")
 
 LINE_LIMIT_BYTES = 256 * 1024
 EVENT_LIMIT_BYTES = 1024 * 1024
+IDS_REMEMBERED = 256
+
+
+class Repeats:
+    """Knows records that a backend sends twice, by their ids; one object for all connections of an answer.
+
+    A record is a repeat when its id and its lines came before. Some backends give all records of an answer
+    one id: where an id comes with other lines, ids do not name records, and nothing is a repeat any more.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[bytes, int] = {}
+        self._ids_name_records = True
+
+    def has(self, record_id: bytes, lines: list[bytes]) -> bool:
+        """Return whether this record came before, and remember it."""
+        if not self._ids_name_records:
+            return False
+        digest = hash(tuple(lines))
+        known = self._seen.get(record_id)
+        if known is None:
+            self._remember(record_id, digest)
+            return False
+        self._ids_name_records = known == digest
+        return self._ids_name_records
+
+    def _remember(self, record_id: bytes, digest: int) -> None:
+        if len(self._seen) >= IDS_REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+        self._seen[record_id] = digest
 
 
 class Framing:
     """Takes the bytes of a response as they come and gives records that can be trusted.
 
-    What stands behind the last empty line when the stream ends is not given: it was cut.
+    What stands behind the last empty line when the stream ends is not given: it was cut. Nor are repeats;
+    ``repeats`` is what an earlier connection of the same answer has seen.
     """
 
     def __init__(
-        self, *, line_limit_bytes: int = LINE_LIMIT_BYTES, event_limit_bytes: int = EVENT_LIMIT_BYTES
+        self,
+        repeats: Repeats | None = None,
+        *,
+        line_limit_bytes: int = LINE_LIMIT_BYTES,
+        event_limit_bytes: int = EVENT_LIMIT_BYTES,
     ) -> None:
+        self._repeats = repeats or Repeats()
         self._line_limit_bytes = line_limit_bytes
         self._event_limit_bytes = event_limit_bytes
         self._start = True
@@ -33,6 +69,7 @@ class Framing:
         self._record_bytes = 0
         self._has_data = False
         self._id = b""
+        self._has_id = False
 
     def feed(self, data: bytes) -> bytes:
         """Return the whole records that ``data`` completes, perhaps none.
@@ -47,6 +84,11 @@ class Framing:
             else:
                 self._dispatch(out)
         return b"".join(out)
+
+    @property
+    def unfinished(self) -> bytes:
+        """What came behind the last line end."""
+        return self._tail
 
     def _lines(self, data: bytes) -> list[bytes]:
         data = self._tail + self._without_lf_of_split_crlf(data)
@@ -84,16 +126,17 @@ class Framing:
                 f"unable to read the stream; an event is over {self._event_limit_bytes} bytes"
             )
         if name == b"id":
-            self._id = line if b"\0" not in value else self._id
+            if b"\0" not in value:
+                self._id, self._has_id = line, True
             return
         self._has_data = self._has_data or name == b"data"
         self._record.append(line)
 
     def _dispatch(self, out: list[bytes]) -> None:
         """End a record: with data it goes on, under the last id seen; without, only that id stays."""
-        if self._has_data:
+        if self._has_data and not (self._has_id and self._repeats.has(self._id, self._record)):
             lines = [*self._record, self._id, b"\n"] if self._id else [*self._record, b"\n"]
             out.append(b"\n".join(lines))
         self._record = []
         self._record_bytes = 0
-        self._has_data = False
+        self._has_data = self._has_id = False

@@ -45,7 +45,10 @@ class MessageChunk:
 
 @dataclass(frozen=True, slots=True)
 class MessageEnd:
-    """The turn is over; ``content`` is authoritative, ``error`` is (code, message)."""
+    """The turn is over; ``content`` is authoritative, ``error`` is (code, message).
+
+    ``conversation_id`` is the backend's name for the conversation, where it gave one.
+    """
 
     request_id: Id
     room_id: Id
@@ -53,6 +56,17 @@ class MessageEnd:
     content: str
     finish_reason: FinishReason
     error: tuple[str, str] | None = None
+    conversation_id: Id | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReasoning:
+    """What the model thinks to itself; heard only where the operator wants it shown. Has no seq."""
+
+    request_id: Id
+    room_id: Id
+    message_id: Id
+    delta: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,28 +89,29 @@ class MessageTool:
     tool_call_id: str
     name: str
     state: ToolState
+    success: bool | None = None
+    job_id: str | None = None
 
 
-Message = NewMessage | MessageStart | MessageChunk | MessageEnd | MessageStatus | MessageTool
+Message = (
+    NewMessage | MessageStart | MessageChunk | MessageReasoning | MessageEnd | MessageStatus | MessageTool
+)
+
+
+_EVENT_NAMES: dict[type[Message], str] = {
+    MessageChunk: "ai_message_chunk",
+    MessageStart: "ai_message_start",
+    MessageEnd: "ai_message_end",
+    MessageStatus: "ai_message_status",
+    MessageTool: "ai_message_tool",
+    MessageReasoning: "ai_message_reasoning",
+    NewMessage: "new_message",
+}
 
 
 def event_name(message: Message) -> str:
     """Return the name under which a room hears ``message``."""
-    match message:
-        case MessageChunk():
-            return "ai_message_chunk"
-        case MessageStart():
-            return "ai_message_start"
-        case MessageEnd():
-            return "ai_message_end"
-        case MessageStatus():
-            return "ai_message_status"
-        case MessageTool():
-            return "ai_message_tool"
-        case NewMessage():
-            return "new_message"
-        case _:
-            assert_never(message)
+    return _EVENT_NAMES[type(message)]
 
 
 def payload(message: Message) -> dict[str, Any]:
@@ -106,22 +121,40 @@ def payload(message: Message) -> dict[str, Any]:
         wire["messageId"] = message.message_id
     match message:
         case MessageChunk():
-            wire |= {"seq": message.seq, "delta": message.delta}
-            if message.from_seq is not None:
-                wire["fromSeq"] = message.from_seq
+            wire |= _chunk(message)
         case MessageStart():
             pass
+        case MessageReasoning(delta=delta):
+            wire["delta"] = delta
         case MessageEnd():
-            wire |= {"content": message.content, "finishReason": message.finish_reason}
-            if message.error is not None:
-                wire["error"] = {"code": message.error[0], "message": message.error[1]}
-        case MessageStatus():
-            wire["status"] = message.status
+            wire |= _end(message)
+        case MessageStatus(status=status):
+            wire["status"] = status
         case MessageTool():
-            wire |= {"toolCallId": message.tool_call_id, "name": message.name, "state": message.state}
+            wire |= _tool(message)
         case NewMessage():
             named = {"role": message.role, "content": message.content, "createdAt": message.created_at}
             wire = {**message.extra, **wire, **named}
         case _:
             assert_never(message)
     return wire
+
+
+def _chunk(chunk: MessageChunk) -> dict[str, Any]:
+    fields: dict[str, Any] = {"seq": chunk.seq, "delta": chunk.delta}
+    return fields if chunk.from_seq is None else fields | {"fromSeq": chunk.from_seq}
+
+
+def _end(end: MessageEnd) -> dict[str, Any]:
+    error = end.error and {"code": end.error[0], "message": end.error[1]}
+    named = {"error": error, "conversationId": end.conversation_id}
+    return {"content": end.content, "finishReason": end.finish_reason, **_given(named)}
+
+
+def _tool(tool: MessageTool) -> dict[str, Any]:
+    told = _given({"success": tool.success, "jobId": tool.job_id})
+    return {"toolCallId": tool.tool_call_id, "name": tool.name, "state": tool.state, **told}
+
+
+def _given(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}

@@ -13,6 +13,7 @@ from bridge.errors import (
     AnswerTooLarge,
     BackendCut,
     BackendError,
+    BackendRefused,
     BackendSilent,
     BackendStalled,
     RequestError,
@@ -40,21 +41,24 @@ from bridge.ports import (
 )
 from bridge.requests import Send
 from bridge.rooms import Rooms
-from bridge.turn import State, Turn
+from bridge.turn import Turn
 
 RETRY_AFTER_S = (0.1, 0.3)
 """The second call waits between these; where in between is chance."""
+RETRY_AFTER_LIMIT_S = 2.0
+"""A backend that wants to be left alone for longer than this is not asked again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a turn may take: durations in seconds, sizes in bytes."""
+    """What a turn may take and show: durations in seconds, sizes in bytes."""
 
     first_delta_s: float = 10.0
     stall_s: float = 15.0
     turn_s: float = 120.0
     turns_per_room: int = 4
     answer_bytes: int = 1024 * 1024
+    show_reasoning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,7 @@ class Run:
     writer: asyncio.Task[None] | None = None
     ends_as: Finished | Failed | None = None
     backend_calls: int = 0
+    arrived_calls: int = 0
     first_chunk_s: float | None = None
 
     def take(self, event: Event) -> None:
@@ -201,6 +206,7 @@ class Relay:
             streaming=streaming,
             created_at=self._clock.utc,
             content_limit_bytes=self._limits.answer_bytes,
+            reasoning=self._limits.show_reasoning,
         )
         names = (claim.request_id, send.room_id, claim.turn_id)
         run = Run(claim.turn_id, turn, Prompt(*names, send.content, device.user, send.extra))
@@ -247,71 +253,96 @@ class Relay:
             return Failed(TurnOverdue("unable to finish the answer; the turn took too long"))
 
     async def _stream(self, run: Run) -> Failed | None:
-        """Stream; where that failed and nothing was shown, do what cannot make a second answer."""
-        failure = await self._pump(run)
-        if failure and self._may_ask_again(run, failure) and failure.can_retry:
-            await self._pause()
-            failure = await self._pump(run)
-        if failure and self._may_ask_again(run, failure):
+        """Stream; where that failed, do what can neither repeat shown text nor make a second answer."""
+        failed = await self._pump(run)
+        if failed and not run.turn.shown and self._may_retry(run, failed.error):
+            await self._pause(failed.error)
+            failed = await self._pump(run)
+        if failed and run.turn.shown:
+            return await self._supply_rest(run, failed)
+        if failed and self._may_ask_again(run, failed.error):
             return await self._complete(run, calls=1)
-        return Failed(failure) if failure else None
+        return failed
 
     async def _complete(self, run: Run, *, calls: int) -> Failed | None:
         """Ask for the whole answer, at most ``calls`` times."""
-        failure = await self._ask(run)
-        if failure and calls > 1 and self._may_ask_again(run, failure) and failure.can_retry:
-            await self._pause()
-            failure = await self._ask(run)
-        return Failed(failure) if failure else None
+        failed = await self._ask(run)
+        if failed and calls > 1 and self._may_retry(run, failed.error):
+            await self._pause(failed.error)
+            failed = await self._ask(run)
+        return failed
+
+    async def _supply_rest(self, run: Run, failed: Failed) -> Failed | None:
+        """Ask for the whole of an answer that was cut; where that gives none in time, it stays cut."""
+        if not (isinstance(failed.error, BackendCut) and self._may_ask_again(run, failed.error)):
+            return failed
+        try:
+            async with asyncio.timeout(self._limits.stall_s):
+                return failed if await self._ask(run) else None
+        except TimeoutError:
+            return failed
 
     def _may_ask_again(self, run: Run, failure: TurnError) -> bool:
-        """Return whether another call can neither repeat shown text nor make a second answer."""
-        return not run.turn.shown and (self._backend.idempotent or not failure.arrived)
+        """Return whether another call can make no second answer: a backend works once, or knows repeats."""
+        calls = 2 if self._backend.idempotent else 1
+        soon = not isinstance(failure, BackendRefused) or failure.retry_after_s <= RETRY_AFTER_LIMIT_S
+        return soon and not failure.final and run.arrived_calls < calls
 
-    async def _pause(self) -> None:
+    def _may_retry(self, run: Run, failure: TurnError) -> bool:
+        return failure.can_retry and self._may_ask_again(run, failure)
+
+    async def _pause(self, failure: TurnError) -> None:
         least_s, most_s = RETRY_AFTER_S
-        await asyncio.sleep(least_s + (most_s - least_s) * self._clock.jitter())
+        asked_s = failure.retry_after_s if isinstance(failure, BackendRefused) else 0.0
+        await asyncio.sleep(max(asked_s, least_s + (most_s - least_s) * self._clock.jitter()))
 
-    async def _ask(self, run: Run) -> TurnError | None:
+    async def _ask(self, run: Run) -> Failed | None:
+        """Make one complete call; return why it failed, None when the turn ended."""
         run.backend_calls += 1
         try:
             answer = await self._backend.complete(run.prompt)
-        except BackendError as error:
-            return error
+        except TurnError as error:
+            return self._failed(run, Failed(error))
         if len(answer.content.encode()) > self._limits.answer_bytes:
-            return AnswerTooLarge(f"unable to take the answer; it is over {self._limits.answer_bytes} bytes")
+            why = f"it is over {self._limits.answer_bytes} bytes"
+            return Failed(AnswerTooLarge(f"unable to take the answer; {why}"))
         run.take(answer)
         return None
 
-    async def _pump(self, run: Run) -> TurnError | None:
+    async def _pump(self, run: Run) -> Failed | None:
         """Make one streaming call and take its events; return why it failed, None when the turn ended."""
         run.backend_calls += 1
         try:
             async with asyncio.timeout(self._limits.first_delta_s) as deadline:
                 async with self._backend.stream(run.prompt) as events:
-                    return await self._take_all(run, events, deadline)
+                    failed = await self._take_all(run, events, deadline)
         except TimeoutError:
-            return self._missed_deadline(run)
+            failed = Failed(self._missed_deadline(run))
         except BackendError as error:
-            return error
+            failed = Failed(error)
+        return failed and self._failed(run, failed)
+
+    @staticmethod
+    def _failed(run: Run, failed: Failed) -> Failed:
+        run.arrived_calls += failed.error.arrived
+        return failed
 
     async def _take_all(
         self, run: Run, events: AsyncIterator[Event], deadline: asyncio.Timeout
-    ) -> TurnError | None:
+    ) -> Failed | None:
         now = asyncio.get_running_loop().time
         async for event in events:
             match event:
-                case Failed(error):
-                    return error
+                case Failed():
+                    return event
                 case Started():
-                    if run.turn.state is State.CLAIMED:  # a second call keeps the name of the first
-                        run.take(event)
+                    run.take(event)
                 case _:
                     run.take(event)
                     if run.turn.ended:
                         return None
                     deadline.reschedule(now() + self._limits.stall_s)
-        return BackendCut("unable to finish the answer; the stream said no end")
+        return Failed(BackendCut("unable to finish the answer; the stream said no end"))
 
     def _missed_deadline(self, run: Run) -> BackendError:
         if run.turn.shown:

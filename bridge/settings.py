@@ -54,6 +54,7 @@ class Settings:
     leave_event: str = _key("BRIDGE_LEAVE_EVENT", "leave_room")
     send_event: str = _key("BRIDGE_SEND_EVENT", "send_message")
     new_message_event: str = _key("BRIDGE_NEW_MESSAGE_EVENT", "new_message")
+    show_reasoning: bool = _key("BRIDGE_SHOW_REASONING", default=False)
     demo: bool = _key("BRIDGE_DEMO", default=False)
 
     def __post_init__(self) -> None:
@@ -77,13 +78,19 @@ def _is_web_address(text: str) -> bool:
         return False
 
 
-def load(environ: Mapping[str, str], file: Path | None = None, **given: Any) -> Settings:
+def load(
+    environ: Mapping[str, str],
+    file: Path | None = None,
+    below: Mapping[str, Any] | None = None,
+    **given: Any,
+) -> Settings:
     """Return the settings: ``given`` (the command line) before the environment, that before ``file``.
 
-    Raises `SettingsError`.
+    ``below`` is what a backend's profile says, which stands before the defaults only. Raises `SettingsError`.
     """
-    chosen = {**_from_file(file), **_from_environment(environ), **given}
-    return Settings(**chosen)
+    known = {each.name: each for each in fields(Settings)}
+    least = {name: _typed(known[name], name, value) for name, value in (below or {}).items()}
+    return Settings(**{**least, **_from_file(file), **_from_environment(environ), **given})
 
 
 def config_dir() -> Path:

@@ -35,6 +35,7 @@ class LogTelemetry:
 
     def __init__(self) -> None:
         self._log = structlog.get_logger("bridge")
+        self._dialect = ""
 
     def turn_ended(self, report: TurnReport) -> None:
         """Log the facts of a turn; see `Telemetry.turn_ended`."""
@@ -44,6 +45,14 @@ class LogTelemetry:
             facts[name.removesuffix("_s") + "_ms"] = None if value is None else round(value * 1000, 1)
         level = logging.INFO if report.error_code is None else logging.WARNING
         self._log.log(level, "turn ended", **facts)
+
+    def stream_ended(self, dialect: str, malformed: int) -> None:
+        """Log the dialect when it is not that of the stream before, and what could not be read."""
+        if dialect != self._dialect:
+            self._dialect = dialect
+            self._log.info("backend speaks", dialect=dialect)
+        if malformed:
+            self._log.warning("frames skipped", dialect=dialect, malformed=malformed)
 
     def fault(self, error: BaseException) -> None:
         """Log a fault of the bridge with its trace; see `Telemetry.fault`."""

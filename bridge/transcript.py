@@ -1,5 +1,6 @@
 """A node's copy of what a room heard of one turn, and the one repair: replay from any seq to the head."""
 
+import dataclasses
 from enum import Enum
 from typing import assert_never
 
@@ -8,6 +9,7 @@ from bridge.messages import (
     Message,
     MessageChunk,
     MessageEnd,
+    MessageReasoning,
     MessageStart,
     MessageStatus,
     MessageTool,
@@ -32,6 +34,7 @@ class Transcript:
         self._status: MessageStatus | None = None
         self._start: MessageStart | None = None
         self._tools: dict[str, MessageTool] = {}
+        self._reasoning: list[MessageReasoning] = []
         self._deltas: list[str] = []
         self._end: MessageEnd | None = None
         self._answer: NewMessage | None = None
@@ -48,7 +51,8 @@ class Transcript:
     @property
     def size_bytes(self) -> int:
         """About how much memory the text takes; a message of any kind counts 500."""
-        return 4 * sum(map(len, self._deltas)) + 500 * (len(self._deltas) + len(self._tools) + 3)
+        texts = [*self._deltas, *(said.delta for said in self._reasoning)]
+        return 4 * sum(map(len, texts)) + 500 * (len(texts) + len(self._tools) + 3)
 
     @property
     def ended(self) -> bool:
@@ -79,6 +83,9 @@ class Transcript:
             case MessageTool():
                 fresh = True
                 self._tools[message.tool_call_id] = message
+            case MessageReasoning():
+                fresh = True
+                self._reasoning.append(message)
             case _:
                 assert_never(message)
         return Applied.APPLIED if fresh else Applied.DUPLICATE
@@ -96,6 +103,9 @@ class Transcript:
         said: list[Message] = [self._start] if self._start else []
         if self._status and not self.ended:
             said.append(self._status)
+        if self._reasoning:
+            thoughts = "".join(each.delta for each in self._reasoning)
+            said.append(dataclasses.replace(self._reasoning[0], delta=thoughts))
         return [*said, *self._tools.values()]
 
     def _merged(self, seq: int) -> list[Message]:

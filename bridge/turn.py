@@ -7,6 +7,9 @@ that has none raises `IllegalMove` and changes nothing. Nothing else in the brid
 Text is not numbered when it comes but when it is taken: all that gathered between two calls of `Turn.take`
 is one chunk. So the first delta leaves at once, and a slow journal or an overloaded process merges text
 instead of queueing messages.
+
+A backend may give the final text besides the deltas: that text is the answer. Where it only goes on behind
+what was heard, the rest is one more chunk; where it differs, the end's content is what counts.
 """
 
 from collections.abc import Callable
@@ -14,11 +17,24 @@ from enum import Enum
 from typing import assert_never
 
 from bridge.errors import AnswerTooLarge, FinishReason, IllegalMove, TurnError
-from bridge.events import Completed, Delta, Event, Failed, Finished, Id, Started, Status, Tool
+from bridge.events import (
+    Completed,
+    Conversation,
+    Delta,
+    Event,
+    Failed,
+    Finished,
+    Id,
+    Reasoning,
+    Started,
+    Status,
+    Tool,
+)
 from bridge.messages import (
     Message,
     MessageChunk,
     MessageEnd,
+    MessageReasoning,
     MessageStart,
     MessageStatus,
     MessageTool,
@@ -34,34 +50,44 @@ class State(Enum):
     ENDED = "ended"
 
 
+_SPEAKS: dict[type[Event], State] = dict.fromkeys((Delta, Reasoning, Conversation, Status, Tool), State.OPEN)
+_ENDS: dict[type[Event], State] = dict.fromkeys((Finished, Failed, Completed), State.ENDED)
+
 MOVES: dict[State, dict[type[Event], State]] = {
-    State.CLAIMED: {
-        Started: State.OPEN,
-        Delta: State.OPEN,
-        Status: State.OPEN,
-        Tool: State.OPEN,
-        Finished: State.ENDED,
-        Failed: State.ENDED,
-        Completed: State.ENDED,
-    },
-    State.OPEN: {
-        Delta: State.OPEN,
-        Status: State.OPEN,
-        Tool: State.OPEN,
-        Finished: State.ENDED,
-        Failed: State.ENDED,
-        Completed: State.ENDED,
-    },
+    State.CLAIMED: {Started: State.OPEN, **_SPEAKS, **_ENDS},
+    State.OPEN: {Started: State.OPEN, **_SPEAKS, **_ENDS},
     State.ENDED: {},
 }
+
+
+class _Pairs:
+    """Joins surrogate pairs that were split over two deltas."""
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def whole(self, text: str) -> str:
+        """Return what is whole of ``text``; half a pair at its end waits for the other half."""
+        if text.isascii() and not self._held:
+            return text
+        text, self._held = self._held + text, ""
+        if text and "\ud800" <= text[-1] <= "\udbff":
+            text, self._held = text[:-1], text[-1]
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+    def rest(self) -> str:
+        """Return what stands for a half that nothing followed."""
+        rest, self._held = "\ufffd" if self._held else "", ""
+        return rest
 
 
 class Turn:
     """The state of one prompt and its answer.
 
     ``message_id`` is ours until the backend's first frame names its own. ``created_at`` gives the time of
-    a message as ISO 8601. ``content_limit_bytes`` bounds the answer in UTF-8. A turn that is not
-    ``streaming`` says nothing but its complete message.
+    a message as ISO 8601. ``content_limit_bytes`` bounds the answer in UTF-8, and its reasoning with it.
+    A turn that is not ``streaming`` says nothing but its complete message; ``reasoning`` makes the room
+    hear what the model thinks.
     """
 
     def __init__(
@@ -73,6 +99,7 @@ class Turn:
         streaming: bool,
         created_at: Callable[[], str],
         content_limit_bytes: int,
+        reasoning: bool = False,
     ) -> None:
         self.request_id = request_id
         self.room_id = room_id
@@ -83,13 +110,18 @@ class Turn:
         self.error: TurnError | None = None
         self.seq = 0
         self.differs = False
-        """True when the dialect's final text is not the joined deltas."""
+        """True when the backend's final text is not the joined deltas: some were missing or came twice."""
+        self.conversation_id: Id | None = None
+        self._reasoning = reasoning
         self._created_at = created_at
         self._content_limit_bytes = content_limit_bytes
         self._content_bytes = 0
         self._parts: list[str] = []
         self._gathered: list[str] = []
-        self._held = ""
+        self._thoughts: list[str] = []
+        self._thought = False
+        self._pairs = _Pairs()
+        self._thought_pairs = _Pairs()
         self._status = ""
         self._out: list[Message] = []
         if streaming:
@@ -108,8 +140,8 @@ class Turn:
 
     @property
     def shown(self) -> bool:
-        """True once text was taken, or waits to be: from then on the backend is not asked again."""
-        return bool(self.seq or self._gathered)
+        """True once text was taken, or waits to be: from then on nothing may be said again."""
+        return bool(self.seq or self._gathered or self._thought)
 
     @property
     def content(self) -> str:
@@ -128,25 +160,36 @@ class Turn:
         match event:
             case Delta(text):
                 self._gather(text)
-            case Started(message_id):
-                self.message_id = self.message_id if message_id is None else message_id
+            case Reasoning(text):
+                self._think(text)
+            case Conversation(conversation_id):
                 self._open()
+                self.conversation_id = conversation_id
+            case Started(message_id):
+                self._begin(message_id)
             case Status(status):
                 self._open()
                 self._say_status(status)
             case Tool():
                 self._open()
                 self._say(self._tool(event))
+            case Finished() | Failed() | Completed():
+                self._apply_end(event)
+            case _:
+                assert_never(event)
+        self.state = target
+
+    def _apply_end(self, event: Finished | Failed | Completed) -> None:
+        match event:
             case Finished(reason, content):
                 self._end(reason, content)
-            case Failed(error):
+            case Failed(error, content):
                 self.error = error
-                self._end(error.finish(shown=self.shown), None)
+                self._end(error.finish(shown=self.shown), content)
             case Completed():
                 self._complete(event)
             case _:
                 assert_never(event)
-        self.state = target
 
     def take(self) -> list[Message]:
         """Return what the room has to hear since the last call, all gathered text as one chunk."""
@@ -154,35 +197,52 @@ class Turn:
         out, self._out = self._out, []
         return out
 
+    def _begin(self, message_id: Id | None) -> None:
+        """Take the backend's name for the answer; once something was said, the name stays."""
+        if self.state is State.CLAIMED and message_id is not None:
+            self.message_id = message_id
+        self._open()
+
     def _open(self) -> None:
         if self.state is State.CLAIMED:
             self._out.append(MessageStart(self.request_id, self.room_id, self.message_id))
 
     def _gather(self, text: str) -> None:
-        whole = self._whole(text)
+        whole = self._counted(self._pairs, text)
         if whole:
+            self._flush_thoughts()
             self._gathered.append(whole)
         self._open()
 
-    def _whole(self, text: str) -> str:
-        """Return ``text`` in whole characters; half a surrogate pair at its end waits for the other half."""
-        if text.isascii() and not self._held:
-            self._count(len(text))
-            return text
-        text, held = self._held + text, ""
-        if text and "\ud800" <= text[-1] <= "\udbff":
-            text, held = text[:-1], text[-1]
-        encoded = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-        self._count(len(encoded.encode()))
-        self._held = held
-        return encoded
+    def _think(self, text: str) -> None:
+        whole = self._counted(self._thought_pairs, text) if self._reasoning else ""
+        self._open()
+        self._say_status("thinking")
+        if whole:
+            self._flush_text()
+            self._thought = True
+            self._thoughts.append(whole)
 
-    def _count(self, size_bytes: int) -> None:
+    def _counted(self, pairs: _Pairs, text: str) -> str:
+        whole = pairs.whole(text)
+        size_bytes = len(whole) if whole.isascii() else len(whole.encode())
         if self._content_bytes + size_bytes > self._content_limit_bytes:
+            pairs.rest()
             raise AnswerTooLarge(f"unable to hold the answer; it is over {self._content_limit_bytes} bytes")
         self._content_bytes += size_bytes
+        return whole
 
     def _flush(self) -> None:
+        self._flush_thoughts()
+        self._flush_text()
+
+    def _flush_thoughts(self) -> None:
+        if self._thoughts:
+            delta = "".join(self._thoughts)
+            self._thoughts.clear()
+            self._out.append(MessageReasoning(self.request_id, self.room_id, self.message_id, delta))
+
+    def _flush_text(self) -> None:
         if not self._gathered:
             return
         delta = "".join(self._gathered)
@@ -205,16 +265,14 @@ class Turn:
 
     def _tool(self, tool: Tool) -> MessageTool:
         ids = (self.request_id, self.room_id, self.message_id)
-        return MessageTool(*ids, tool.tool_call_id, tool.name, tool.state)
+        return MessageTool(*ids, tool.tool_call_id, tool.name, tool.state, tool.success, tool.job_id)
 
     def _end(self, reason: FinishReason, content: str | None) -> None:
-        if self._held:
-            self._gathered.append("\ufffd")
-            self._held = ""
+        if rest := self._pairs.rest():
+            self._gathered.append(rest)
         self._flush()
-        if content is not None and content != self.content:
-            self.differs = True
-            self._parts = [content]
+        if content is not None:
+            self.differs = self._settle(_scalars(content))
         self.finish_reason = reason
         if not self.streaming:
             return
@@ -222,23 +280,48 @@ class Turn:
         if self.content:
             self._say(self._answer(self.content, streamed=True))
 
+    def _settle(self, content: str) -> bool:
+        """Let ``content`` be the text, as one more chunk if it goes on behind it; return if it differed."""
+        heard = self.content
+        if content == heard:
+            return False
+        if self.streaming and content.startswith(heard):
+            self._gathered.append(content[len(heard) :])
+            self._flush()
+        else:
+            self._parts = [content]
+        return True
+
     def _say_end(self) -> None:
         error = (self.error.code, str(self.error)) if self.error else None
         ids = (self.request_id, self.room_id, self.message_id)
-        self._say(MessageEnd(*ids, self.content, self.finish_reason or "other", error))
+        reason = self.finish_reason or "other"
+        self._say(MessageEnd(*ids, self.content, reason, error, self.conversation_id))
 
     def _complete(self, answer: Completed) -> None:
-        if self.state is State.CLAIMED and answer.message_id is not None:
+        heard_start = self.state is State.OPEN
+        if not heard_start and answer.message_id is not None:
             self.message_id = answer.message_id
-        self._gathered.clear()
-        self._parts = [answer.content]
-        self.finish_reason = "stop"
-        if self.state is State.OPEN:
+        self._flush()
+        heard, self.finish_reason = self.content, "stop"
+        if heard_start and self.streaming:
+            self.differs = self._settle(answer.content) and not answer.content.startswith(heard)
             self._say_end()
-        self._say(self._answer(answer.content, streamed=False, answer=answer))
+        else:
+            self._parts = [answer.content]
+        streamed = heard_start and self.streaming
+        self._say(self._answer(answer.content, streamed=streamed, answer=answer))
 
     def _answer(self, content: str, *, streamed: bool, answer: Completed | None = None) -> NewMessage:
         extra = dict(answer.extra) if answer else {}
+        if self.conversation_id is not None:
+            extra["conversationId"] = self.conversation_id
         created_at = str(extra.pop("createdAt", "") or self._created_at())
         ids = (self.request_id, self.room_id, self.message_id)
         return NewMessage(*ids, "assistant", content, created_at, extra, streamed)
+
+
+def _scalars(text: str) -> str:
+    """Return ``text`` without halves of surrogate pairs."""
+    pairs = _Pairs()
+    return pairs.whole(text) + pairs.rest()

@@ -18,6 +18,13 @@ CORE = {
     "bridge.turn",
     "bridge.dialects",
     "bridge.dialects.base",
+    "bridge.dialects.anthropic",
+    "bridge.dialects.auto",
+    "bridge.dialects.chat_completions",
+    "bridge.dialects.responses",
+    "bridge.dialects.role_delta",
+    "bridge.dialects.stream_event",
+    "bridge.dialects.token",
     "bridge.dialects.ui_message",
 }
 IMPURE = {"asyncio", "logging", "os", "random", "socket", "threading", "time", "uuid"}
@@ -32,7 +39,11 @@ TABLE = {
     "bridge.rooms": (CORE | PORTS, set()),
     "bridge.relay": (CORE | PORTS | {"bridge.rooms"}, set()),
     "bridge.stores.memory": (CORE | PORTS, set()),
-    "bridge.backend": (CORE | PORTS, {"aiohttp", "httpx", "httpx_sse", "httpx_aiohttp"}),
+    "bridge.profiles": (CORE | PORTS | {"bridge.settings"}, {"uritemplate"}),
+    "bridge.backend": (
+        CORE | PORTS | {"bridge.profiles"},
+        {"aiohttp", "httpx", "httpx_sse", "httpx_aiohttp"},
+    ),
     "bridge.telemetry": (CORE | PORTS, {"structlog"}),
     "bridge.settings": ({"bridge.errors"}, set()),
     "bridge.sockets.engine": (set(), {"aiohttp", "engineio"}),
@@ -41,11 +52,15 @@ TABLE = {
     "bridge.doors.health": (MIDDLE, {"aiohttp"}),
     "bridge.doors.admin": (STORES, {"aiohttp"}),
     "bridge.doors.page": (set(), {"aiohttp"}),
-    "bridge.commands.serve": ({"bridge.app", "bridge.settings", "bridge.telemetry"}, set()),
+    "bridge.commands.serve": (
+        {"bridge.app", "bridge.profiles", "bridge.settings", "bridge.telemetry"},
+        set(),
+    ),
     "bridge.commands.proof": (set(), {"httpx", "socketio"}),  # real clients, as a user has them
     "bridge.commands.demo": (  # demo is serve and proof together
         {
             "bridge.app",
+            "bridge.profiles",
             "bridge.settings",
             "bridge.telemetry",
             "bridge.commands.proof",

@@ -16,21 +16,21 @@ import httpx
 from bridge.app import App, ListenError
 from bridge.commands.proof import prove
 from bridge.commands.serve import stop_signal
-from bridge.settings import Settings, config_dir
+from bridge.profiles import Profile
+from bridge.settings import Settings
 from bridge.telemetry import configure_logs
 
 BACKEND_START_S = 20.0
 PORTS_TRIED = 20
 
 
-async def run(settings: Settings, check: bool) -> int:  # noqa: FBT001  (the flag of the command line)
+async def run(settings: Settings, profile: Profile, *, check: bool) -> int:
     """Run the demo until Ctrl-C, or prove it and end. Returns the exit status."""
     configure_logs()
-    settings = replace(settings, backend_profile="reference")
     with tempfile.TemporaryDirectory(prefix="bridge-demo-") as folder:
         async with (
             _backend(Path(folder)) as backend_url,
-            _bridge(settings, backend_url, check=check) as address,
+            _bridge(settings, profile, backend_url, check=check) as address,
         ):
             if check:
                 return 0 if await prove(address) else 1
@@ -45,20 +45,22 @@ async def _show(address: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _bridge(settings: Settings, backend_url: str, *, check: bool) -> AsyncIterator[str]:
+async def _bridge(
+    settings: Settings, profile: Profile, backend_url: str, *, check: bool
+) -> AsyncIterator[str]:
     settings = replace(settings, backend_url=backend_url, port=0 if check else settings.port, drain_s=0.5)
-    app, address = await _started(settings)
+    app, address = await _started(settings, profile)
     try:
         yield address
     finally:
         await app.stop()
 
 
-async def _started(settings: Settings) -> tuple[App, str]:
+async def _started(settings: Settings, profile: Profile) -> tuple[App, str]:
     """Start on the port asked for, or on the next free one."""
     last = settings.port + PORTS_TRIED if settings.port else 0
     while True:
-        app = App(settings, config_dir())
+        app = App(settings, profile)
         try:
             return app, await app.start()
         except ListenError:

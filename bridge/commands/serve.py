@@ -2,18 +2,18 @@
 
 import asyncio
 import signal
-from pathlib import Path
 
 from bridge.app import App
+from bridge.profiles import Profile
 from bridge.settings import Settings
 from bridge.telemetry import configure_logs
 
 
-async def run(settings: Settings, config: Path) -> int:
+async def run(settings: Settings, profile: Profile) -> int:
     """Serve until told to stop; running turns get the drain time. Returns the exit status."""
     configure_logs()
     stop = stop_signal()
-    app = App(settings, config)
+    app = App(settings, profile)
     address = await app.start()
     app.telemetry.said("listening", address=address, backend=settings.backend_url, streaming=app.flag.value)
     await stop.wait()

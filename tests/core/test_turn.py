@@ -6,10 +6,21 @@ from hypothesis import strategies as st
 
 from bridge import errors
 from bridge.errors import AnswerTooLarge, BackendCut, BackendFailed, BackendStalled, IllegalMove
-from bridge.events import Completed, Delta, Failed, Finished, Started, Status, Tool
+from bridge.events import (
+    Completed,
+    Conversation,
+    Delta,
+    Failed,
+    Finished,
+    Reasoning,
+    Started,
+    Status,
+    Tool,
+)
 from bridge.messages import (
     MessageChunk,
     MessageEnd,
+    MessageReasoning,
     MessageStart,
     MessageStatus,
     MessageTool,
@@ -22,6 +33,8 @@ from bridge.turn import MOVES, State, Turn
 EVENTS = [
     Started("m-1"),
     Delta("x"),
+    Reasoning("hm"),
+    Conversation("c-1"),
     Status("s"),
     Tool("c", "n", "start"),
     Finished(),
@@ -30,7 +43,7 @@ EVENTS = [
 ]
 
 
-def turn(*, streaming=True, limit=1000):
+def turn(*, streaming=True, limit=1000, reasoning=False):
     return Turn(
         request_id="r",
         room_id=1,
@@ -38,6 +51,7 @@ def turn(*, streaming=True, limit=1000):
         streaming=streaming,
         created_at=lambda: "now",
         content_limit_bytes=limit,
+        reasoning=reasoning,
     )
 
 
@@ -168,8 +182,76 @@ def test_a_turn_that_does_not_stream_says_only_its_complete_message():
 
 def test_a_complete_answer_behind_a_start_keeps_its_name_and_ends_it():
     heard = said(turn(), Started("m-1"), Completed("whole", "w-1"))
-    assert kinds(heard)[2:] == [MessageEnd, NewMessage]
+    assert kinds(heard)[2:] == [MessageChunk, MessageEnd, NewMessage]
     assert {m.message_id for m in heard[2:]} == {"m-1"}
+
+
+@pytest.mark.parametrize(
+    "ending", [Completed("abc"), Finished("stop", "abc"), Failed(BackendCut("x"), "abc")]
+)
+def test_a_final_text_that_goes_on_behind_what_was_heard_is_one_more_chunk(ending):
+    heard = said(turn(), Delta("a"), ending)
+    assert [m.delta for m in heard if isinstance(m, MessageChunk)] == ["a", "bc"]
+    assert [m.content for m in heard if isinstance(m, MessageEnd)] == ["abc"]
+    assert heard[-1].streamed
+
+
+def test_a_complete_answer_that_is_another_one_is_what_counts():
+    made = turn()
+    heard = said(made, Delta("a"), Completed("bc"))
+    assert [m.delta for m in heard if isinstance(m, MessageChunk)] == ["a"]
+    assert (heard[-2].content, heard[-1].content, made.differs) == ("bc", "bc", True)
+
+
+def test_text_that_a_complete_answer_adds_to_a_cut_one_is_no_difference():
+    made = turn()
+    said(made, Delta("a"), Completed("abc"))
+    assert not made.differs
+    other = turn()
+    said(other, Delta("a"), Finished("stop", "abc"))
+    assert other.differs
+
+
+def test_a_final_text_holds_whole_characters_only():
+    assert said(turn(), Delta("a"), Finished("stop", "a\ud83d"))[-2].content == "a\ufffd"
+
+
+def test_reasoning_is_a_status_and_no_text():
+    heard = said(turn(), Reasoning("hm"), Reasoning("!"), Delta("a"), Finished())
+    assert kinds(heard) == [MessageStatus, MessageStart, MessageChunk, MessageEnd, NewMessage]
+    assert heard[-2].content == "a"
+
+
+def test_reasoning_that_may_be_shown_is_a_message_of_its_own_in_its_place():
+    made = turn(reasoning=True)
+    heard = said(made, Reasoning("h\ud83d"), Reasoning("\udd14m"), Delta("a"), Reasoning("so"), Delta("b"))
+    heard += said(made, Finished())
+    told = [(type(m), m.delta) for m in heard if isinstance(m, MessageChunk | MessageReasoning)]
+    assert told == [
+        (MessageReasoning, "h🔔m"),
+        (MessageChunk, "a"),
+        (MessageReasoning, "so"),
+        (MessageChunk, "b"),
+    ]
+    assert heard[-2].content == "ab"
+
+
+def test_reasoning_that_was_heard_is_not_heard_twice():
+    made = turn(reasoning=True)
+    assert not made.shown
+    said(made, Reasoning("hm"))
+    assert made.shown
+
+
+def test_the_name_of_a_conversation_is_told_in_the_end_and_in_the_answer():
+    heard = said(turn(), Delta("a"), Conversation("c-42"), Finished())
+    assert [payload(m)["conversationId"] for m in heard[-2:]] == ["c-42", "c-42"]
+
+
+def test_a_second_start_keeps_the_name_of_the_first():
+    heard = said(turn(), Started("m-1"), Started("m-2"), Delta("a"), Finished())
+    assert kinds(heard).count(MessageStart) == 1
+    assert {m.message_id for m in heard[1:]} == {"m-1"}
 
 
 def test_a_final_text_that_differs_wins_and_is_noticed():
@@ -190,6 +272,7 @@ def test_the_repr_says_where_a_turn_is():
 IDS = {"requestId": "r", "roomId": 42, "messageId": "m"}
 TOOL = {"toolCallId": "c", "name": "n", "state": "call"}
 FAILED = {"finishReason": "error", "error": {"code": "c", "message": "why"}}
+STOPPED = {"content": "x", "finishReason": "stop", "conversationId": 7}
 WHOLE = {"role": "assistant", "content": "x", "createdAt": "now", "mood": 1}
 THINKING = {"requestId": "r", "roomId": 42, "status": "thinking"}
 FORGED = {"mood": 1, "role": "forged", "messageId": "forged"}
@@ -205,7 +288,18 @@ WIRE = [
     ),
     (MessageEnd("r", 42, "m", "", "error", ("c", "why")), "ai_message_end", {**IDS, "content": "", **FAILED}),
     (MessageStatus("r", 42, None, "thinking"), "ai_message_status", THINKING),
+    (
+        MessageEnd("r", 42, "m", "x", "stop", None, 7),
+        "ai_message_end",
+        {**IDS, **STOPPED, "conversationId": 7},
+    ),
+    (MessageReasoning("r", 42, "m", "hm"), "ai_message_reasoning", {**IDS, "delta": "hm"}),
     (MessageTool("r", 42, "m", "c", "n", "call"), "ai_message_tool", {**IDS, **TOOL}),
+    (
+        MessageTool("r", 42, "m", "c", "n", "error", success=False, job_id="j"),
+        "ai_message_tool",
+        {**IDS, **TOOL, "state": "error", "success": False, "jobId": "j"},
+    ),
     (NewMessage("r", 42, "m", "assistant", "x", "now", FORGED), "new_message", {**IDS, **WHOLE}),
 ]
 

@@ -3,7 +3,7 @@
 import json
 
 from bridge.errors import BackendCut, BackendFailed
-from bridge.events import Delta, Started, Status, Tool
+from bridge.events import Delta, Reasoning, Started, Status, Tool
 
 
 def parts(*values, done=True):
@@ -59,9 +59,10 @@ MEANINGS = {
         [
             Started("m-1"),
             Status("thinking"),
-            Status("thinking"),
+            Reasoning("hm"),
             Status("tool_calling"),
             Tool("c", "weather", "start"),
+            Status("tool_calling"),
             Status("tool_calling"),
             Tool("c", "weather", "call"),
             Tool("c", "weather", "result"),

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import io
 import json
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -12,9 +11,8 @@ import socketio
 from aiohttp import web
 
 from bridge.app import App
+from bridge.profiles import Profile
 from bridge.settings import Settings
-
-CONFIG = Path(__file__).resolve().parents[2] / "config"
 
 
 class Script:
@@ -74,7 +72,7 @@ async def script():
 @contextlib.asynccontextmanager
 async def running(script, **chosen):
     settings = {"chat_streaming_enabled": True, "admin_token": "secret", "drain_s": 0.3, **chosen}
-    app = App(Settings(port=0, backend_url=script.url, **settings), CONFIG)
+    app = App(Settings(port=0, backend_url=script.url, **settings), Profile())
     app.address = await app.start()
     try:
         yield app

@@ -8,11 +8,12 @@ import resource
 import pytest
 from aiohttp import web
 
-from bridge.backend import HttpBackend, Profile
+from bridge.backend import HttpBackend
 from bridge.dialects import DIALECTS
 from bridge.errors import BackendCut, BackendMalformed, BackendRefused, BackendUnreachable
 from bridge.events import Completed, Delta, Failed, Finished, Started
 from bridge.ports import Prompt
+from bridge.profiles import Profile
 
 PROMPT = Prompt("r-1", 42, "ours", "hällo", extra={"lang": "de", "content": "forged"})
 
@@ -61,6 +62,20 @@ class Server:
             self.closed.set()
 
 
+class Heard:
+    """Keeps what is told of streams."""
+
+    def __init__(self):
+        self.streams = []
+
+    def stream_ended(self, dialect, malformed):
+        self.streams.append((dialect, malformed))
+
+
+def backend_at(url, dialect="auto", profile=None, telemetry=None):
+    return HttpBackend(url, profile or Profile(), DIALECTS[dialect], telemetry or Heard(), connect_s=1.0)
+
+
 @pytest.fixture
 async def server():
     server = Server()
@@ -77,7 +92,7 @@ async def server():
 
 @pytest.fixture
 async def backend(server):
-    backend = HttpBackend(server.url, Profile(), DIALECTS["ui_message"], connect_s=1.0)
+    backend = backend_at(server.url, "ui_message")
     yield backend
     await backend.close()
 
@@ -149,7 +164,7 @@ async def test_a_lost_connection_before_the_answer_may_have_arrived():
 
     listener = await asyncio.start_server(hang_up, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
-    backend = HttpBackend(url, Profile(), DIALECTS["auto"], connect_s=1.0)
+    backend = backend_at(url, "auto")
     with pytest.raises(BackendCut) as cut:
         await told(backend)
     assert cut.value.arrived
@@ -163,7 +178,7 @@ async def test_a_refused_connection_surely_did_not_arrive():
     port = listener.sockets[0].getsockname()[1]
     listener.close()
     await listener.wait_closed()
-    backend = HttpBackend(f"http://127.0.0.1:{port}", Profile(), DIALECTS["auto"], connect_s=1.0)
+    backend = backend_at(f"http://127.0.0.1:{port}", "auto")
     for call in (told(backend), backend.complete(PROMPT)):
         with pytest.raises(BackendUnreachable) as refused:
             await call
@@ -210,7 +225,7 @@ async def test_a_backends_name_that_cannot_be_on_the_wire_is_not_taken(backend, 
 
 async def test_cookies_of_one_call_never_reach_the_next(server):
     named = server.url.replace("127.0.0.1", "localhost")  # cookies are not kept for bare addresses
-    backend = HttpBackend(named, Profile(), DIALECTS["auto"], connect_s=1.0)
+    backend = backend_at(named, "auto")
     server.headers = {**server.headers, "set-cookie": "session=secret; Path=/"}
     await told(backend)
     await told(backend)
@@ -221,7 +236,7 @@ async def test_cookies_of_one_call_never_reach_the_next(server):
 async def test_proxy_variables_are_not_looked_at(server, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
-    backend = HttpBackend(server.url, Profile(), DIALECTS["auto"], connect_s=1.0)
+    backend = backend_at(server.url, "auto")
     assert await told(backend) == MEANS_HELLO
     await backend.close()
 

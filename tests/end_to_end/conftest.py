@@ -8,8 +8,9 @@ import pytest
 from backend_stub.app import ReferenceBackend
 from backend_stub.model import Pace
 from backend_stub.settings import Settings as BackendSettings
+from bridge import profiles
 from bridge.app import App
-from bridge.settings import Settings
+from bridge.settings import load
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 
@@ -25,9 +26,11 @@ async def backend(tmp_path):
 
 
 @contextlib.asynccontextmanager
-async def running(backend_url, **chosen):
-    given = {"chat_streaming_enabled": True, "backend_profile": "reference", "drain_s": 0.3, **chosen}
-    app = App(Settings(port=0, backend_url=backend_url, **given), CONFIG)
+async def running(backend_url, profile="reference", **chosen):
+    read = profiles.read(CONFIG, profile, {"OPENAI_API_KEY": "k", "ANTHROPIC_API_KEY": "k"})
+    given = {"chat_streaming_enabled": True, "drain_s": 0.3, **chosen}
+    settings = load({}, None, read.settings, port=0, backend_url=backend_url, **given)
+    app = App(settings, read)
     app.address = await app.start()
     try:
         yield app

@@ -3,7 +3,14 @@ import asyncio
 import pytest
 from fakes import HANG, Bench, FakeBackend, Pause, answer
 
-from bridge.errors import BackendCut, BackendFailed, BackendRefused, BackendUnreachable, RequestError
+from bridge.errors import (
+    BackendCut,
+    BackendFailed,
+    BackendMalformed,
+    BackendRefused,
+    BackendUnreachable,
+    RequestError,
+)
 from bridge.events import Completed, Delta, Failed, Finished, Started
 from bridge.messages import MessageChunk, MessageEnd, MessageStart, MessageStatus, NewMessage
 
@@ -238,14 +245,14 @@ async def test_when_the_fall_back_fails_too_the_end_says_error():
     assert not device.answers
 
 
-async def test_the_fall_back_gives_the_end_to_devices_that_heard_a_start():
-    bench = Bench(FakeBackend([Started("m-1"), CUT], idempotent=True))
-    device = await bench.device()
+async def test_the_fall_back_gives_the_text_and_the_end_to_devices_that_heard_a_start():
+    bench = Bench(FakeBackend([Started("m-1"), BackendMalformed("no frames")], idempotent=True))
+    device, legacy = await bench.device(), await bench.device(streaming=False)
     await bench.send(device)
     await bench.idle()
     assert len(device.of(MessageStart)) == 1
-    assert device.end.content == "whole"
-    assert [m.message_id for m in device.answers] == ["m-1"]
+    assert device.end.content == device.text["m-1"] == "whole"
+    assert [m.message_id for m in legacy.answers] == ["m-1"]
 
 
 @pytest.mark.parametrize("failure", [CUT, BackendRefused(503), BackendFailed("in band")], ids=type)
@@ -277,16 +284,71 @@ async def test_a_missing_stream_path_goes_straight_to_the_complete_call():
 
 
 @pytest.mark.parametrize(
-    ("failure", "reason"), [(CUT, "interrupted"), (BackendFailed("in band"), "error")], ids=["cut", "failed"]
+    ("failure", "reason", "idempotent"),
+    [(CUT, "interrupted", False), (BackendFailed("in band"), "error", True)],
+    ids=["cut", "failed"],
 )
-async def test_after_the_first_chunk_the_text_stays_and_nothing_is_asked_again(failure, reason):
-    bench = Bench(FakeBackend([Started("m-1"), Delta("Hel"), failure], idempotent=True))
+async def test_after_the_first_chunk_the_text_stays_and_nothing_is_asked_again(failure, reason, idempotent):
+    bench = Bench(FakeBackend([Started("m-1"), Delta("Hel"), failure], idempotent=idempotent))
     device, legacy = await bench.device(), await bench.device(streaming=False)
     await bench.send(device)
     await bench.idle()
     assert (device.end.finish_reason, device.end.content) == (reason, "Hel")
     assert [m.content for m in legacy.answers] == ["Hel"]
     assert len(bench.backend.calls) == 1
+
+
+async def test_the_rest_of_an_answer_that_was_cut_comes_from_the_complete_call():
+    bench = Bench(
+        FakeBackend([Started("m-1"), Delta("Hel"), CUT], whole=Completed("Hello", "w-1"), idempotent=True)
+    )
+    device, legacy = await bench.device(), await bench.device(streaming=False)
+    await bench.send(device)
+    await bench.idle()
+    assert [call for call, _ in bench.backend.calls] == ["stream", "complete"]
+    assert (device.end.finish_reason, device.end.content, device.text["m-1"]) == ("stop", "Hello", "Hello")
+    assert [m.content for m in legacy.answers] == ["Hello"]
+
+
+async def test_where_the_complete_call_says_another_text_the_end_has_it():
+    bench = Bench(
+        FakeBackend([Started("m-1"), Delta("Hel"), CUT], whole=Completed("Bye", "w-1"), idempotent=True)
+    )
+    device = await bench.device()
+    await bench.send(device)
+    await bench.idle()
+    assert (device.end.finish_reason, device.end.content, device.text["m-1"]) == ("stop", "Bye", "Hel")
+    assert bench.facts.reports[0].differs
+
+
+@pytest.mark.parametrize("whole", [BackendRefused(503), HANG], ids=["refused", "hangs"])
+async def test_where_nobody_supplies_the_rest_in_time_the_answer_stays_cut(whole):
+    bench = Bench(FakeBackend([Started("m-1"), Delta("Hel"), CUT], whole=whole, idempotent=True), stall_s=15)
+    device = await bench.device()
+    await bench.send(device)
+    await bench.idle()
+    assert (device.end.finish_reason, device.end.content) == ("interrupted", "Hel")
+    assert device.end.error[0] == "backend_cut"
+    assert now() <= 15.1
+
+
+async def test_an_idempotent_backend_is_called_twice_at_most():
+    bench = Bench(FakeBackend([BackendRefused(503)], idempotent=True))
+    device = await bench.device()
+    await bench.send(device)
+    await bench.idle()
+    assert [call for call, _ in bench.backend.calls] == ["stream", "stream"]
+    assert device.end.error[0] == "backend_unavailable"
+
+
+@pytest.mark.parametrize(("asked_s", "calls"), [(1.0, 2), (30.0, 1)])
+async def test_a_backend_that_wants_to_be_left_alone_is_for_a_while_or_for_good(asked_s, calls):
+    bench = Bench(FakeBackend([BackendRefused(429, asked_s)], answer("Hello"), idempotent=True))
+    device = await bench.device()
+    await bench.send(device)
+    await bench.idle()
+    assert [call for call, _ in bench.backend.calls] == ["stream"] * calls
+    assert calls == 1 or now() >= asked_s
 
 
 async def test_the_failure_that_a_dialect_found_counts_like_any_other():
@@ -298,7 +360,7 @@ async def test_the_failure_that_a_dialect_found_counts_like_any_other():
 
 
 async def test_no_first_delta_in_time_ends_as_timeout():
-    bench = Bench(FakeBackend([Started("m-1"), HANG]), first_delta_s=10)
+    bench = Bench(FakeBackend([Started("m-1"), HANG], idempotent=True), first_delta_s=10)
     device = await bench.device()
     await bench.send(device)
     await bench.idle()

@@ -1,0 +1,57 @@
+"""``{type: token | conversationCreated | complete}`` frames of a backend that streams first and stores later.
+
+The id of a new conversation comes when the database has it: between tokens, or even behind ``complete``.
+So ``complete`` makes the answer whole, and the conversation's id or the end of the bytes ends it.
+"""
+
+from typing import Any
+
+from bridge.dialects.base import Frame, Json, TypedDialect, text_of
+from bridge.events import Conversation, Delta, Event, Finished, valid_id
+
+
+class Token(TypedDialect):
+    """Decodes one stream of tokens."""
+
+    name = "token"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._named = False
+        self._final: str | None = None
+        self.says = {
+            "token": self._token,
+            "conversationCreated": self._conversation,
+            "complete": self._complete,
+            "error": self.failed,
+        }
+
+    @staticmethod
+    def speaks(_: Frame, value: Json) -> bool:
+        """Return whether the frame is of this dialect; see `Kind.speaks`."""
+        kind = text_of(value, "type")
+        return kind in ("token", "conversationCreated") or (
+            kind == "complete" and "finalContent" not in value
+        )
+
+    def finished(self) -> list[Event]:
+        """Return the end, with the final text if there was one."""
+        self.ended = True
+        return [Finished("stop", self._final)]
+
+    def _token(self, value: Json) -> list[Event]:
+        text = "" if self.whole else text_of(value, "content")
+        return [Delta(text)] if text else []
+
+    def _conversation(self, value: Json) -> list[Event]:
+        name: Any = value.get("conversationId")
+        if self._named or not valid_id(name):
+            return []
+        self._named = True
+        events: list[Event] = [Conversation(name)]
+        return events + (self.finished() if self.whole else [])
+
+    def _complete(self, value: Json) -> list[Event]:
+        self.whole = True
+        self._final = text_of(value, "content") or None
+        return self.finished() if self._named else []
