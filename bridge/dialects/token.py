@@ -30,9 +30,9 @@ class Token(TypedDialect):
     def speaks(_: Frame, value: Json) -> bool:
         """Return whether the frame is of this dialect; see `Kind.speaks`."""
         kind = text_of(value, "type")
-        return kind in ("token", "conversationCreated") or (
-            kind == "complete" and "finalContent" not in value
-        )
+        failed = kind == "error" and "message" in value and not value.keys() & {"error", "sequence_number"}
+        whole = kind == "complete" and "finalContent" not in value
+        return kind in ("token", "conversationCreated") or whole or failed
 
     def finished(self) -> list[Event]:
         """Return the end, with the final text if there was one."""
