@@ -10,7 +10,7 @@ from typing import Any
 
 from bridge import __version__, profiles
 from bridge.app import ListenError
-from bridge.commands import demo, serve
+from bridge.commands import demo, doctor, serve
 from bridge.errors import SettingsError
 from bridge.profiles import Profile
 from bridge.settings import Settings, config_dir, load
@@ -21,6 +21,7 @@ EXIT_USAGE = 2
 _TEACHES = """\
 try it:    python -m bridge demo            one room, three devices, a backend; prints the address
 prove it:  python -m bridge demo --check    the same without a browser; exit status 0 or 1
+ask it:    BACKEND_URL=http://127.0.0.1:5100 python -m bridge doctor --profile default
 run it:    BACKEND_URL=http://127.0.0.1:5100 CHAT_STREAMING_ENABLED=on python -m bridge serve
 
 Settings come from the environment, then from config/bridge.toml, which explains each of them.
@@ -60,6 +61,14 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("serve", parents=[shared], help="run the bridge (the default)")
     trial = verbs.add_parser("demo", parents=[shared], help="run it with its own backend and show the page")
     trial.add_argument("--check", action="store_true", help="prove it without a browser and end")
+    examined = verbs.add_parser("doctor", help="ask the backend, show what it says, name what is wrong")
+    examined.add_argument(
+        "--config", type=Path, help="the settings file (default: config/bridge.toml if there)"
+    )
+    examined.add_argument(
+        "--profile", dest="backend_profile", metavar="NAME", help="config/backends/NAME.toml"
+    )
+    examined.add_argument("--prompt", default="Say hello in one sentence.", help="what the backend is asked")
     return parser
 
 
@@ -68,7 +77,10 @@ async def _run(arguments: argparse.Namespace) -> int:
         given = {"demo": True, "chat_streaming_enabled": True, "backend_profile": "reference"}
         settings, profile = _chosen(arguments, **given)
         return await demo.run(settings, profile, check=arguments.check)
-    return await serve.run(*_chosen(arguments))
+    settings, profile = _chosen(arguments)
+    if arguments.verb == "doctor":
+        return await doctor.run(settings, profile, arguments.prompt)
+    return await serve.run(settings, profile)
 
 
 def _chosen(arguments: argparse.Namespace, **given: Any) -> tuple[Settings, Profile]:

@@ -54,7 +54,7 @@ class App:
             settings.backend_url,
             self._profile,
             self._dialect,
-            self.telemetry,
+            self.telemetry.stream_ended,
             connect_s=settings.connect_s,
         )
         self.relay = self._relay()

@@ -21,7 +21,7 @@ from bridge.dialects.base import Dialect, Frame
 from bridge.errors import BackendCut, BackendError, BackendMalformed, BackendRefused, BackendUnreachable
 from bridge.events import Completed, Event, Failed, Finished, Id, Started, valid_id
 from bridge.framing import Framing, Repeats
-from bridge.ports import Prompt, Telemetry
+from bridge.ports import Prompt
 from bridge.profiles import Asked, Profile, ask, pick
 from bridge.turn import Turn
 
@@ -32,6 +32,9 @@ into a closing connection could not be told from one that arrived."""
 TRAILERS_S = 1.0
 """How long to wait for what may follow a whole answer, where a backend leaves the connection open."""
 
+REFUSAL_S, REFUSAL_LIMIT_BYTES = 0.2, 2048
+"""How long a refusal's own words are waited for, and how much of them is kept."""
+
 COMPLETE_LIMIT_BYTES = 4 * 1024 * 1024
 _NAMED = frozenset({"messageId", "requestId", "roomId", "role", "content"})
 _EVENT_STREAM, _JSON = "text/event-stream", "application/json"
@@ -41,15 +44,24 @@ Heard = tuple[Frame, list[Event]]
 
 
 class HttpBackend:
-    """The backend at ``base_url``; ``dialect`` makes a decoder for each stream, given its headers."""
+    """The backend at ``base_url``; ``dialect`` makes a decoder for each stream, given its headers.
+
+    ``stream_ended`` is told in which dialect a stream was and how many of its frames could not be read.
+    """
 
     def __init__(
-        self, base_url: str, profile: Profile, dialect: Says, telemetry: Telemetry, *, connect_s: float
+        self,
+        base_url: str,
+        profile: Profile,
+        dialect: Says,
+        stream_ended: Callable[[str, int], None],
+        *,
+        connect_s: float,
     ) -> None:
         self.idempotent = profile.idempotent
         self._profile = profile
         self._dialect = dialect
-        self._telemetry = telemetry
+        self._stream_ended = stream_ended
         self._client = httpx.AsyncClient(
             base_url=base_url,
             transport=AiohttpTransport(client=_session),
@@ -91,7 +103,7 @@ class HttpBackend:
             yield exchange
         finally:
             await exchange.close()
-            self._telemetry.stream_ended(exchange.dialect.name, exchange.dialect.malformed)
+            self._stream_ended(exchange.dialect.name, exchange.dialect.malformed)
 
     async def complete(self, prompt: Prompt) -> Completed:
         """Ask for the whole answer at once; where the backend has no such call, gather the stream."""
@@ -146,7 +158,7 @@ class HttpBackend:
         with _translated():
             response = await self._client.send(request, stream=True)
             try:
-                _check(response, accept)
+                await _check(response, accept)
             except BackendError:
                 await response.aclose()
                 raise
@@ -295,12 +307,24 @@ class _translated:  # noqa: N801  (reads as a word in `with _translated():`)
             raise BackendCut("unable to finish the answer; the connection was lost") from error
 
 
-def _check(response: httpx.Response, content_type: str) -> None:
+async def _check(response: httpx.Response, content_type: str) -> None:
     if response.status_code != httpx.codes.OK:
-        raise BackendRefused(response.status_code, _retry_after_s(response.headers.get("retry-after", "")))
+        retry_after_s = _retry_after_s(response.headers.get("retry-after", ""))
+        raise BackendRefused(response.status_code, retry_after_s, await _beginning(response))
     got = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if got != content_type:
         raise BackendMalformed(f"unable to read the answer; the backend sent no {content_type}")
+
+
+async def _beginning(response: httpx.Response) -> str:
+    """Return the first piece of a refusal's body, if it is there at once."""
+    try:
+        async with asyncio.timeout(REFUSAL_S):
+            async for data in response.aiter_bytes():
+                return data[:REFUSAL_LIMIT_BYTES].decode("utf-8", "replace")
+    except (TimeoutError, httpx.HTTPError, OSError):
+        pass
+    return ""
 
 
 def _retry_after_s(said: str) -> float:

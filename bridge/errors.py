@@ -152,16 +152,20 @@ class BackendUnreachable(BackendError):
 
 
 class BackendRefused(BackendError):
-    """It answered with a status other than 200; ``retry_after_s`` is how long it wants to be left alone."""
+    """It answered with a status other than 200; ``retry_after_s`` is how long it wants to be left alone.
+
+    ``said`` is the beginning of what it answered: for the operator's eyes, never for a device's.
+    """
 
     code = "backend_unavailable"
 
-    def __init__(self, status: int, retry_after_s: float = 0.0) -> None:
+    def __init__(self, status: int, retry_after_s: float = 0.0, said: str = "") -> None:
         super().__init__(f"unable to get an answer; the backend said status {status}")
         self.status = status
         self.arrived = status not in _NO_WORK_DONE
         self.can_retry = status in _MAY_PASS
         self.retry_after_s = retry_after_s
+        self.said = said
 
 
 class PromptUnusable(BackendError):

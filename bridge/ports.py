@@ -154,10 +154,6 @@ class Telemetry(Protocol):
         """Take the facts of a turn, once per turn."""
         ...
 
-    def stream_ended(self, dialect: str, malformed: int) -> None:
-        """Take in which dialect a backend's stream was, and how many of its frames could not be read."""
-        ...
-
     def fault(self, error: BaseException) -> None:
         """Take a fault of the bridge itself, which ended a turn or a request but not the process."""
         ...

@@ -56,6 +56,12 @@ TABLE = {
         {"bridge.app", "bridge.profiles", "bridge.settings", "bridge.telemetry"},
         set(),
     ),
+    "bridge.commands.doctor": (
+        CORE
+        | PORTS
+        | {"bridge.app", "bridge.backend", "bridge.profiles", "bridge.settings"},
+        set(),
+    ),
     "bridge.commands.proof": (set(), {"httpx", "socketio"}),  # real clients, as a user has them
     "bridge.commands.demo": (  # demo is serve and proof together
         {

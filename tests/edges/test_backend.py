@@ -13,7 +13,7 @@ from bridge.dialects import DIALECTS
 from bridge.errors import BackendCut, BackendMalformed, BackendRefused, BackendUnreachable
 from bridge.events import Completed, Delta, Failed, Finished, Started
 from bridge.ports import Prompt
-from bridge.profiles import Profile
+from bridge.profiles import Call, Preparation, Profile
 
 PROMPT = Prompt("r-1", 42, "ours", "hällo", extra={"lang": "de", "content": "forged"})
 
@@ -39,11 +39,15 @@ class Server:
         self.status = 200
         self.headers = {"content-type": "text/event-stream"}
         self.pieces = [HELLO]
+        self.later = []  # the pieces of the second request, of the third, ...
         self.closed = asyncio.Event()
 
     async def handle(self, request):
-        self.requests.append((request.path, request.headers, await request.json()))
+        body = await request.json() if request.can_read_body else None
+        self.requests.append((request.path_qs, request.headers, body))
         response = web.StreamResponse(status=self.status, headers=self.headers)
+        if len(self.requests) > 1 and self.later:
+            self.pieces = self.later.pop(0)
         await response.prepare(request)
         with contextlib.suppress(ConnectionError):
             await self.send(response, request)
@@ -62,25 +66,15 @@ class Server:
             self.closed.set()
 
 
-class Heard:
-    """Keeps what is told of streams."""
-
-    def __init__(self):
-        self.streams = []
-
-    def stream_ended(self, dialect, malformed):
-        self.streams.append((dialect, malformed))
-
-
-def backend_at(url, dialect="auto", profile=None, telemetry=None):
-    return HttpBackend(url, profile or Profile(), DIALECTS[dialect], telemetry or Heard(), connect_s=1.0)
+def backend_at(url, dialect="auto", profile=None, ended=lambda *_: None):
+    return HttpBackend(url, profile or Profile(), DIALECTS[dialect], ended, connect_s=1.0)
 
 
 @pytest.fixture
 async def server():
     server = Server()
     app = web.Application(handler_args={"handler_cancellation": True})
-    app.router.add_post("/{path:.*}", server.handle)
+    app.router.add_route("*", "/{path:.*}", server.handle)
     runner = web.AppRunner(app, handler_cancellation=True)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, backlog=512)
@@ -268,3 +262,154 @@ async def test_a_complete_answer_that_is_none_is_malformed(backend, server, body
     server.headers, server.pieces = {"content-type": "application/json"}, [body]
     with pytest.raises(BackendMalformed):
         await backend.complete(PROMPT)
+
+
+RESUMING = Profile(resumes=True)
+
+
+def numbered(first, *values):
+    pieces = [b"id: %d\n" % (first + n) + frames(value) for n, value in enumerate(values)]
+    return b"".join(pieces)
+
+
+def text(delta):
+    return {"type": "text-delta", "id": "t", "delta": delta}
+
+
+FINISH = {"type": "finish", "finishReason": "stop"}
+FIRST_HALF = numbered(1, {"type": "start", "messageId": "m-1"}, text("Hel"))
+
+
+@pytest.mark.parametrize(
+    "again", [numbered(3, text("lo"), FINISH), numbered(2, text("Hel"), text("lo"), FINISH)]
+)
+@pytest.mark.parametrize("cut", [[FIRST_HALF, b"id: 3\ndata: {", None], [FIRST_HALF]], ids=["lost", "ended"])
+async def test_a_stream_that_was_cut_goes_on_behind_its_last_frame(server, cut, again):
+    backend = backend_at(server.url, profile=RESUMING)
+    server.pieces, server.later = cut, [[again]]
+    assert await told(backend) == MEANS_HELLO
+    assert [headers.get("Last-Event-ID") for _, headers, _ in server.requests] == [None, "2"]
+    assert server.requests[0][2] == server.requests[1][2]
+    assert server.requests[0][1]["Idempotency-Key"] == server.requests[1][1]["Idempotency-Key"]
+    await backend.close()
+
+
+async def test_a_stream_is_resumed_once(server):
+    backend = backend_at(server.url, profile=RESUMING)
+    server.pieces, server.later = [FIRST_HALF, None], [[numbered(3, text("lo")), None], [HELLO]]
+    events = await told(backend)
+    assert [event.text for event in events if isinstance(event, Delta)] == ["Hel", "lo"]
+    assert isinstance(events[-1].error, BackendCut)
+    assert len(server.requests) == 2
+    await backend.close()
+
+
+async def test_nothing_is_resumed_where_the_profile_does_not_say_so(server):
+    backend = backend_at(server.url)
+    server.pieces = [FIRST_HALF, None]
+    assert isinstance((await told(backend))[-1].error, BackendCut)
+    assert len(server.requests) == 1
+    await backend.close()
+
+
+async def test_a_resume_that_is_refused_leaves_a_cut(server):
+    backend = backend_at(server.url, profile=RESUMING)
+
+    async def refuse_from_now_on():
+        server.status = 204
+
+    server.pieces = [FIRST_HALF, refuse_from_now_on, None]
+    events = await told(backend)
+    assert isinstance(events[-1].error, BackendCut)
+    assert [headers.get("Last-Event-ID") for _, headers, _ in server.requests] == [None, "2"]
+    await backend.close()
+
+
+async def test_a_frame_that_comes_twice_with_its_id_counts_once(backend, server):
+    server.pieces = [
+        FIRST_HALF,
+        numbered(2, text("Hel"), text("lo"), text("lo")),
+        numbered(4, text("lo"), FINISH),
+    ]
+    deltas = [event.text for event in await told(backend) if isinstance(event, Delta)]
+    assert deltas == ["Hel", "lo", "lo"]
+
+
+async def test_frames_that_all_have_one_id_are_no_repeats(backend, server):
+    said = [{"type": "start"}, text("ha"), text("ha"), text("ha"), FINISH]
+    server.pieces = [b"id: answer-1\n" + frames(value) for value in said]
+    deltas = [event.text for event in await told(backend) if isinstance(event, Delta)]
+    assert deltas == ["ha", "ha", "ha"]
+
+
+async def test_an_answer_that_is_whole_does_not_wait_for_the_connection_to_end(server):
+    backend = backend_at(server.url, "chat_completions")
+    chunk = {"choices": [{"index": 0, "delta": {"content": "Hello"}, "finish_reason": "stop"}]}
+    server.pieces = [frames(chunk), asyncio.Event().wait]
+    async with asyncio.timeout(3):
+        assert await told(backend) == [Started(None), Delta("Hello"), Finished("stop")]
+    await backend.close()
+
+
+async def test_it_is_told_which_dialect_a_stream_was_in_and_what_could_not_be_read(server):
+    ended = []
+    backend = backend_at(server.url, ended=lambda *facts: ended.append(facts))
+    server.pieces = [frames({"type": "start"}), b"data: {oops\n\n", HELLO]
+    await told(backend)
+    assert ended == [("ui_message", 1)]
+    await backend.close()
+
+
+async def test_a_refusal_says_when_to_come_back_and_keeps_its_words_out_of_the_error(backend, server):
+    server.status, server.headers = 429, {"content-type": "application/json", "retry-after": "2"}
+    server.pieces = [b"secret"]
+    with pytest.raises(BackendRefused) as refused:
+        await told(backend)
+    assert refused.value.retry_after_s == 2.0
+    assert refused.value.said == "secret"
+    assert "secret" not in str(refused.value)
+
+
+async def test_a_backend_without_a_complete_call_is_gathered_from_its_stream(server):
+    backend = backend_at(server.url, profile=Profile(complete=None))
+    said = [{"type": "token", "content": "h\ud83d"}, {"type": "token", "content": "\ude00i"}]
+    server.pieces = [
+        frames(*said, {"type": "conversationCreated", "conversationId": "c-1"}, {"type": "complete"})
+    ]
+    assert await backend.complete(PROMPT) == Completed("h😀i", "ours", {"conversationId": "c-1"})
+    server.pieces = [frames(*said)]
+    with pytest.raises(BackendCut):
+        await backend.complete(PROMPT)
+    await backend.close()
+
+
+PREPARED = Profile(
+    extra_fields=False,
+    preparation=Preparation(Call("/begin", body={"say": "{content}"}), {"answer": "/data/id"}, "/data/id"),
+    stream=Call("/watch", method="GET", query={"input": {"id": "{answer}", "room": "{roomId}"}}),
+)
+
+
+async def test_a_call_may_come_first_and_name_the_answer(server):
+    backend = backend_at(server.url, "stream_event", PREPARED)
+    server.headers = {"content-type": "application/json"}
+
+    async def stream_from_now_on():
+        server.headers = {"content-type": "text/event-stream"}
+
+    server.pieces = [b'{"data": {"id": "a-1"}}', stream_from_now_on]
+    server.later = [[frames({"type": "delta", "content": "hi"}, {"type": "finalized", "status": "success"})]]
+    assert await told(backend) == [Started("a-1"), Delta("hi"), Finished("stop")]
+    first, second = server.requests
+    assert (first[0], first[2]) == ("/begin", {"say": "hällo"})
+    assert second[0] == "/watch?input=%7B%22id%22:%22a-1%22,%22room%22:42%7D"
+    await backend.close()
+
+
+async def test_a_first_call_that_gives_not_what_is_needed_is_malformed(server):
+    backend = backend_at(server.url, "stream_event", PREPARED)
+    server.headers, server.pieces = {"content-type": "application/json"}, [b'{"data": {}}']
+    with pytest.raises(BackendMalformed):
+        await told(backend)
+    assert len(server.requests) == 1
+    await backend.close()
