@@ -71,15 +71,20 @@ class Kind(Protocol):
 
 def read_object(text: str) -> Json | None:
     """Return the JSON object in ``text``, None where there is none that can be read."""
+    text = text.strip(_WHITESPACE)
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value, end = _DECODER.raw_decode(text)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+    return value if isinstance(value, dict) and end == len(text) else None
 
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
+
+
+_WHITESPACE = " \t\n\r"
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)  # `json.loads` makes one for each call
 
 
 class JsonDialect:

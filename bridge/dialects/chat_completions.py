@@ -49,7 +49,10 @@ class ChatCompletions(JsonDialect):
         events: list[Event] = []
         for choice in choices:
             if isinstance(choice, dict) and choice.get("index", 0) == 0:
-                events += self._start(value) + self._choice(choice)
+                if not self._started:
+                    self._started = True
+                    events.append(Started(text_of(value, "id") or None))
+                events += self._choice(choice)
         return events
 
     def done(self) -> list[Event]:
@@ -63,17 +66,13 @@ class ChatCompletions(JsonDialect):
         self.ended = True
         return [Finished("content-filter" if self._refused and self._reason == "stop" else self._reason)]
 
-    def _start(self, value: Json) -> list[Event]:
-        if self._started:
-            return []
-        self._started = True
-        return [Started(text_of(value, "id") or None)]
-
     def _choice(self, choice: Json) -> list[Event]:
         if self.whole:  # what comes behind the finish reason is late
             return []
         delta = object_of(choice, "delta")
-        events = self._thought(delta) + self._text(delta) + self._calls(delta)
+        events = self._text(delta)
+        if len(delta) > 1 or not events:
+            events = self._thought(delta) + events + self._calls(delta)
         reason = choice.get("finish_reason")
         if isinstance(reason, str) and reason:
             self.whole = True

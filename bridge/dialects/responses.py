@@ -48,9 +48,10 @@ class Responses(TypedDialect):
 
     def said(self, value: Json) -> list[Event]:
         """Return the events of one object; a built-in tool at work is a status."""
-        if _BUILT_IN_CALL.fullmatch(text_of(value, "type")):
-            return [Status("tool_calling")]
-        return super().said(value)
+        says = self.says.get(text_of(value, "type"))
+        if says is not None:
+            return says(value)
+        return [Status("tool_calling")] if _BUILT_IN_CALL.fullmatch(text_of(value, "type")) else []
 
     def _created(self, value: Json) -> list[Event]:
         return [Started(text_of(object_of(value, "response"), "id") or None)]
