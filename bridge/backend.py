@@ -186,6 +186,7 @@ class Exchange:
         self._message_id = message_id
         self._repeats = Repeats()
         self._last_event_id = ""
+        self._was_resumed = False
 
     async def close(self) -> None:
         """Close the connection."""
@@ -203,7 +204,7 @@ class Exchange:
                     return
             if self.dialect.whole or not await self._resumed():
                 break
-        yield Frame(""), self.dialect.eof()
+        yield Frame(""), [self._counted(event) for event in self.dialect.eof()]
 
     async def _frames(self) -> AsyncIterator[Frame]:
         """Give frames until the bytes end, however they end: what that means, the dialect knows."""
@@ -237,7 +238,14 @@ class Exchange:
             return False
         await self.response.aclose()
         self.response = response
+        self._was_resumed = True
         return True
+
+    def _counted(self, event: Event) -> Event:
+        """Say of a cut that the second call was made already."""
+        if isinstance(event, Failed) and self._was_resumed:
+            event.error.final = True
+        return event
 
 
 async def _events(exchange: Exchange) -> AsyncIterator[Event]:

@@ -95,7 +95,7 @@ class TurnError(BridgeError):
     """False when the backend surely did no work for the call."""
     can_retry: bool = False
     """True when the same call may succeed a moment later."""
-    final: ClassVar[bool] = False
+    final: bool = False
     """True when the backend is not to be asked again in any way: it said so, or the time is used up."""
 
     def finish(self, *, shown: bool) -> FinishReason:
