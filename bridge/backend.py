@@ -251,7 +251,7 @@ class Exchange:
 async def _events(exchange: Exchange) -> AsyncIterator[Event]:
     async for _, events in exchange.heard():
         for event in events:
-            yield _with_safe_ids(event)
+            yield event
 
 
 async def _gathered(prompt: Prompt, events: AsyncIterator[Event]) -> Completed:
@@ -367,7 +367,3 @@ def _is_text(text: str) -> bool:
 def _safe_id(value: Any) -> Id | None:
     """Return a backend's id if it can be one on the wire, else None: ours holds then."""
     return value if valid_id(value) else None
-
-
-def _with_safe_ids(event: Event) -> Event:
-    return Started(_safe_id(event.message_id)) if isinstance(event, Started) else event

@@ -69,7 +69,7 @@ class Framing:
         self._record_bytes = 0
         self._has_data = False
         self._id = b""
-        self._has_id = False
+        self._own_id = b""
 
     def feed(self, data: bytes) -> bytes:
         """Return the whole records that ``data`` completes, perhaps none.
@@ -127,16 +127,16 @@ class Framing:
             )
         if name == b"id":
             if b"\0" not in value:
-                self._id, self._has_id = line, True
+                self._id, self._own_id = line, value.removeprefix(b" ")
             return
         self._has_data = self._has_data or name == b"data"
         self._record.append(line)
 
     def _dispatch(self, out: list[bytes]) -> None:
         """End a record: with data it goes on, under the last id seen; without, only that id stays."""
-        if self._has_data and not (self._has_id and self._repeats.has(self._id, self._record)):
+        if self._has_data and not (self._own_id and self._repeats.has(self._own_id, self._record)):
             lines = [*self._record, self._id, b"\n"] if self._id else [*self._record, b"\n"]
             out.append(b"\n".join(lines))
         self._record = []
         self._record_bytes = 0
-        self._has_data = self._has_id = False
+        self._has_data, self._own_id = False, b""

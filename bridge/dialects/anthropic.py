@@ -7,7 +7,7 @@ https://docs.anthropic.com/en/docs/build-with-claude/streaming
 
 from typing import Any
 
-from bridge.dialects.base import Frame, Json, TypedDialect, object_of, text_of
+from bridge.dialects.base import Frame, Json, TypedDialect, id_of, object_of, text_of, word_of
 from bridge.errors import FinishReason
 from bridge.events import Delta, Event, Finished, Reasoning, Started, Status, Tool
 
@@ -59,17 +59,17 @@ class Anthropic(TypedDialect):
         return kind in _OWN_TYPES or failed
 
     def _start(self, value: Json) -> list[Event]:
-        return [Started(text_of(object_of(value, "message"), "id") or None)]
+        return [Started(id_of(object_of(value, "message"), "id"))]
 
     def _block(self, value: Json) -> list[Event]:
         block = object_of(value, "content_block")
         kind = text_of(block, "type")
         if kind in ("tool_use", "server_tool_use"):
-            call = (text_of(block, "id"), text_of(block, "name"))
+            call = (word_of(block, "id"), word_of(block, "name"))
             self._calls[_index(value)] = call
             return [Status("tool_calling"), Tool(*call, "start")]
         if kind.endswith("_tool_result"):
-            return self._result(text_of(block, "tool_use_id"))
+            return self._result(word_of(block, "tool_use_id"))
         text = text_of(block, "text") if kind == "text" else ""
         return [Delta(text)] if text else []
 

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bridge.errors import BackendCut, BackendFailed, BackendMalformed, TurnError
-from bridge.events import Event, Failed
+from bridge.events import Event, Failed, Id, valid_id
 
 MALFORMED_IN_A_ROW = 3
 """So many frames in a row that cannot be read end the turn; fewer are skipped and counted."""
+
+WORD_LIMIT = 256
+"""So many characters of a tool's name, of a status, of a job's name are told."""
 
 DONE = "[DONE]"
 """The data of a frame by which several backends say that nothing follows."""
@@ -103,11 +106,11 @@ class JsonDialect:
         """Return the events of ``frame``; see `Dialect.decode`."""
         if self.ended or not frame.data:
             return []
+        if frame.event == "error":
+            return self.failed(read_object(frame.data) or {})
         if frame.data == DONE:
             return self.done()
         value = read_object(frame.data)
-        if frame.event == "error":
-            return self.failed(value or {})
         if value is None:
             return self._unreadable()
         self._in_a_row = 0
@@ -174,6 +177,18 @@ def text_of(value: Json, name: str) -> str:
     """Return the text in a field; empty where there is none."""
     text = value.get(name)
     return text if isinstance(text, str) else ""
+
+
+def word_of(value: Json, name: str) -> str:
+    """Return a word that rooms hear as it is, such as a tool's name: whole characters, and not many."""
+    word = text_of(value, name)[:WORD_LIMIT]
+    return word.encode("utf-8", "replace").decode("utf-8")
+
+
+def id_of(value: Json, name: str) -> Id | None:
+    """Return the id in a field, None where there is none that can be on the wire."""
+    found: Any = value.get(name)
+    return found if valid_id(found) else None
 
 
 def object_of(value: Any, name: str) -> Json:

@@ -8,7 +8,7 @@ https://platform.openai.com/docs/api-reference/chat-streaming
 
 from typing import Any
 
-from bridge.dialects.base import Frame, Json, JsonDialect, object_of, text_of
+from bridge.dialects.base import Frame, Json, JsonDialect, id_of, object_of, text_of, word_of
 from bridge.errors import BackendCut, FinishReason
 from bridge.events import Delta, Event, Finished, Reasoning, Started, Status, Tool
 
@@ -51,7 +51,7 @@ class ChatCompletions(JsonDialect):
             if isinstance(choice, dict) and choice.get("index", 0) == 0:
                 if not self._started:
                     self._started = True
-                    events.append(Started(text_of(value, "id") or None))
+                    events.append(Started(id_of(value, "id")))
                 events += self._choice(choice)
         return events
 
@@ -100,9 +100,9 @@ class ChatCompletions(JsonDialect):
         return [event for call in calls if isinstance(call, dict) for event in self._call(call)]
 
     def _call(self, call: Json) -> list[Event]:
-        index, call_id = call.get("index", 0), text_of(call, "id")
+        index, call_id = call.get("index", 0), word_of(call, "id")
         if not isinstance(index, int) or index in self._tools or not call_id:
             return [Status("tool_calling")]  # a piece of the arguments
-        name = text_of(object_of(call, "function"), "name")
+        name = word_of(object_of(call, "function"), "name")
         self._tools[index] = (call_id, name)
         return [Status("tool_calling"), Tool(call_id, name, "start")]

@@ -8,7 +8,7 @@ https://platform.openai.com/docs/api-reference/responses-streaming
 import re
 from typing import Any
 
-from bridge.dialects.base import Frame, Json, TypedDialect, object_of, text_of
+from bridge.dialects.base import Frame, Json, TypedDialect, id_of, object_of, text_of, word_of
 from bridge.errors import FinishReason
 from bridge.events import Delta, Event, Finished, Reasoning, Started, Status, Tool
 
@@ -54,7 +54,7 @@ class Responses(TypedDialect):
         return [Status("tool_calling")] if _BUILT_IN_CALL.fullmatch(text_of(value, "type")) else []
 
     def _created(self, value: Json) -> list[Event]:
-        return [Started(text_of(object_of(value, "response"), "id") or None)]
+        return [Started(id_of(object_of(value, "response"), "id"))]
 
     def _text(self, value: Json) -> list[Event]:
         text = text_of(value, "delta")
@@ -71,7 +71,7 @@ class Responses(TypedDialect):
         item = object_of(value, "item")
         if item.get("type") != "function_call":
             return []
-        call = (text_of(item, "call_id") or text_of(item, "id"), text_of(item, "name"))
+        call = (word_of(item, "call_id") or word_of(item, "id"), word_of(item, "name"))
         self._calls[text_of(item, "id")] = call
         return [Status("tool_calling"), Tool(*call, "start")]
 

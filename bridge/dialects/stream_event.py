@@ -6,8 +6,8 @@ the backend's last write to its database. tRPC wraps the stream: named frames of
 https://trpc.io/docs/server/subscriptions
 """
 
-from bridge.dialects.base import Frame, Json, TypedDialect, object_of, text_of
-from bridge.errors import BackendFailed, FinishReason
+from bridge.dialects.base import Frame, Json, TypedDialect, object_of, text_of, word_of
+from bridge.errors import BackendFailed, FinishReason, TurnError
 from bridge.events import Delta, Event, Finished, Status, Tool
 
 _ENVELOPE = frozenset({"connected", "ping", "return", "serialized-error", "restore-id"})
@@ -22,7 +22,8 @@ class StreamEvent(TypedDialect):
 
     def __init__(self) -> None:
         super().__init__()
-        self._final: str | None = None
+        self._final = ""
+        self._of_tool = ""
         self._open_tools: dict[str, str] = {}
         self._tools = 0
         self.says = {
@@ -59,25 +60,37 @@ class StreamEvent(TypedDialect):
     def failed(self, value: Json) -> list[Event]:
         """Return the failure, with the text that the backend has kept of the answer."""
         error = BackendFailed("unable to answer; the backend reported an error")
-        return self.fail(error, text_of(value, "finalContent") or self._final)
+        self._complete(value)
+        return self.fail(error)
+
+    def fail(self, error: TurnError, content: str | None = None) -> list[Event]:
+        """Return the failure, with the final text as far as it came."""
+        return super().fail(error, content or self._settled())
+
+    def _settled(self) -> str | None:
+        """Return the final text: the whole answer's, else what a tool said that nothing followed."""
+        return self._final or self._of_tool or None
 
     def _status(self, value: Json) -> list[Event]:
-        status = text_of(value, "status")
+        status = word_of(value, "status")
         return [Status(status)] if status else []
 
     def _delta(self, value: Json) -> list[Event]:
         text = text_of(value, "content")
-        return [Delta(text)] if text else []
+        if not text:
+            return []
+        self._of_tool = ""
+        return [Delta(text)]
 
     def _tool_start(self, value: Json) -> list[Event]:
-        name = text_of(value, "name")
+        name = word_of(value, "name")
         self._tools += 1  # its calls have no ids: the n-th is tool-n
         call_id = self._open_tools[name] = f"tool-{self._tools}"
         return [Tool(call_id, name, "start")]
 
     def _tool_result(self, value: Json) -> list[Event]:
-        name, job = text_of(value, "name"), text_of(value, "jobId")
-        self._final = text_of(value, "finalContent") or self._final
+        name, job = word_of(value, "name"), word_of(value, "jobId")
+        self._of_tool = text_of(value, "finalContent") or self._of_tool
         started = [] if name in self._open_tools else self._tool_start(value)
         success = value.get("success") is not False
         call_id = self._open_tools.pop(name)
@@ -93,7 +106,7 @@ class StreamEvent(TypedDialect):
             return self.failed(value)
         self.ended = True
         busy: list[Event] = [Status("building")] if status == "building" else []
-        return [*busy, Finished(_FINALIZED.get(status, "other"), self._final)]
+        return [*busy, Finished(_FINALIZED.get(status, "other"), self._settled())]
 
 
 def _unwrapped(value: Json) -> Json:

@@ -4,10 +4,9 @@ The id of a new conversation comes when the database has it: between tokens, or 
 So ``complete`` makes the answer whole, and the conversation's id or the end of the bytes ends it.
 """
 
-from typing import Any
-
-from bridge.dialects.base import Frame, Json, TypedDialect, text_of
-from bridge.events import Conversation, Delta, Event, Finished, valid_id
+from bridge.dialects.base import Frame, Json, TypedDialect, id_of, text_of
+from bridge.errors import TurnError
+from bridge.events import Conversation, Delta, Event, Finished
 
 
 class Token(TypedDialect):
@@ -39,13 +38,17 @@ class Token(TypedDialect):
         self.ended = True
         return [Finished("stop", self._final)]
 
+    def fail(self, error: TurnError, content: str | None = None) -> list[Event]:
+        """Return the failure, with the final text if there was one."""
+        return super().fail(error, content or self._final)
+
     def _token(self, value: Json) -> list[Event]:
         text = "" if self.whole else text_of(value, "content")
         return [Delta(text)] if text else []
 
     def _conversation(self, value: Json) -> list[Event]:
-        name: Any = value.get("conversationId")
-        if self._named or not valid_id(name):
+        name = id_of(value, "conversationId")
+        if self._named or name is None:
             return []
         self._named = True
         events: list[Event] = [Conversation(name)]
@@ -53,5 +56,5 @@ class Token(TypedDialect):
 
     def _complete(self, value: Json) -> list[Event]:
         self.whole = True
-        self._final = text_of(value, "content") or None
+        self._final = text_of(value, "content") or self._final
         return self.finished() if self._named else []

@@ -6,7 +6,7 @@ an ``error`` and an ``abort``, and the end of the bytes alone is a cut. Version 
 https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol#ui-message-stream-protocol
 """
 
-from bridge.dialects.base import Frame, Json, TypedDialect, text_of
+from bridge.dialects.base import Frame, Json, TypedDialect, id_of, text_of, word_of
 from bridge.errors import BackendCut, FinishReason
 from bridge.events import Delta, Event, Finished, Reasoning, Started, Status, Tool, ToolState
 
@@ -72,7 +72,7 @@ class UiMessage(TypedDialect):
         if self._started:  # a replay, or merged streams
             return []
         self._started = True
-        return [Started(text_of(value, "messageId") or None)]
+        return [Started(id_of(value, "messageId"))]
 
     def _step(self, _: Json) -> list[Event]:
         self._step_begins_at = len(self._kept)
@@ -100,7 +100,7 @@ class UiMessage(TypedDialect):
         return [Status("tool_calling")]
 
     def _tool(self, value: Json) -> list[Event]:
-        call_id, name = text_of(value, "toolCallId"), text_of(value, "toolName")
+        call_id, name = word_of(value, "toolCallId"), word_of(value, "toolName")
         if not call_id:
             return []
         name = self._tool_names[call_id] = name or self._tool_names.get(call_id, "")
