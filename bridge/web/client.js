@@ -135,7 +135,8 @@ export const NOTHING = Object.freeze({ messages: [], thinking: [] });
 /**
  * What a room looks like after `event`. Chunks are taken only if they start behind the last one; a message
  * with `gap: true` has to be resumed.
- * Message: {key, requestId, messageId, role, text, seq, state: waiting|streaming|done|error, reason, error}
+ * Message: {key, requestId, messageId, role, text, seq, state: waiting|streaming|done|error, reason, error,
+ *           tools: [{toolCallId, name, state: start|call|result|error}], reasoning}
  */
 export function apply(state, event, data) {
   switch (event) {
@@ -147,6 +148,10 @@ export function apply(state, event, data) {
       return find(state, data) ? state : add(state, streaming(data));
     case "ai_message_chunk":
       return chunk(state, data);
+    case "ai_message_tool":
+      return grown(state, data, ({ tools }) => ({ tools: withTool(tools, data) }));
+    case "ai_message_reasoning":
+      return grown(state, data, ({ reasoning }) => ({ reasoning: reasoning + data.delta }));
     case "ai_message_end":
       return end(state, data);
     default:
@@ -163,7 +168,8 @@ function streaming(data) {
 }
 
 function message({ requestId, messageId }, fields) {
-  return { key: messageId ?? requestId, requestId, messageId, text: "", seq: 0, gap: false, ...fields };
+  const nothing = { text: "", seq: 0, gap: false, tools: [], reasoning: "" };
+  return { key: messageId ?? requestId, requestId, messageId, ...nothing, ...fields };
 }
 
 function find(state, { messageId, requestId, role = "assistant" }) {
@@ -184,8 +190,24 @@ function without(list, item) {
   return list.filter((each) => each !== item);
 }
 
+function open(state, data) {
+  return find(state, data) ? state : add(state, streaming(data));
+}
+
+function grown(state, data, fields) {
+  const opened = open(state, data);
+  const known = find(opened, data);
+  return replace(opened, known, fields(known));
+}
+
+function withTool(tools, { toolCallId, name, state }) {
+  const known = tools.some((tool) => tool.toolCallId === toolCallId);
+  const said = { toolCallId, name, state };
+  return known ? tools.map((tool) => (tool.toolCallId === toolCallId ? said : tool)) : [...tools, said];
+}
+
 function chunk(state, data) {
-  const opened = find(state, data) ? state : add(state, streaming(data));
+  const opened = open(state, data);
   if (find(opened, data).state !== "streaming") return opened; // nothing follows an end
   const known = find(opened, data);
   const first = data.fromSeq ?? data.seq;

@@ -7,6 +7,7 @@ const DEVICES = [
   { name: "Device 2", kind: "hears the answer grow", auth: { streaming: true } },
   { name: "Device 3", kind: "a client of today: complete messages only", auth: { streaming: false } },
 ];
+const TOOL = { start: "begins", call: "at work", result: "done", error: "failed" };
 const FLAG_EVERY_MS = 2000;
 const roomId = new URLSearchParams(location.hash.slice(1)).get("room") ?? "demo";
 const sentAt = new Map(); // requestId -> ms, set by whichever device sent it
@@ -73,6 +74,8 @@ class DeviceView {
     const grew = text.textContent !== message.text;
     if (grew) text.textContent = message.text;
     row.dataset.state = message.state;
+    row.querySelector(".tools").textContent = message.tools.map(({ name, state }) => `${name}: ${TOOL[state]}`).join(" · ");
+    row.querySelector(".reasoning").textContent = message.reasoning;
     if (message.messageId) row.dataset.messageId = message.messageId;
     if (message.role === "assistant") this.measure(row, message);
     if (message.state === "error" && !row.dataset.told) this.tell(row, message);

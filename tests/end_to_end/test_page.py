@@ -138,3 +138,11 @@ async def test_a_phone_shows_the_devices_below_each_other(page):
     boxes = [await device(page, number).bounding_box() for number in (1, 2, 3)]
     assert boxes[0]["y"] < boxes[1]["y"] < boxes[2]["y"]
     assert await page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+async def test_a_tool_at_work_is_seen_and_stays_told(page):
+    await ask(page, 1, "the weather in Seoul?")
+    for number in (1, 2):
+        await expect(answer(page, number).locator(".tools")).to_have_text("get_weather: done")
+        await expect(answer(page, number)).to_have_attribute("data-state", "done")
+        await expect(answer(page, number).locator(".reasoning")).to_be_hidden()
