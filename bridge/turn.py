@@ -64,20 +64,18 @@ class _Pairs:
     """Joins surrogate pairs that were split over two deltas."""
 
     def __init__(self) -> None:
-        self._held = ""
+        self.held = ""
 
     def whole(self, text: str) -> str:
-        """Return what is whole of ``text``; half a pair at its end waits for the other half."""
-        if text.isascii() and not self._held:
-            return text
-        text, self._held = self._held + text, ""
+        """Return what is whole of ``text``; half a pair at its end is held until the other half comes."""
+        text, self.held = self.held + text, ""
         if text and "\ud800" <= text[-1] <= "\udbff":
-            text, self._held = text[:-1], text[-1]
+            text, self.held = text[:-1], text[-1]
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
     def rest(self) -> str:
         """Return what stands for a half that nothing followed."""
-        rest, self._held = "\ufffd" if self._held else "", ""
+        rest, self.held = "\ufffd" if self.held else "", ""
         return rest
 
 
@@ -106,6 +104,7 @@ class Turn:
         self.message_id = message_id
         self.streaming = streaming
         self.state = State.CLAIMED
+        self._moves = MOVES[State.CLAIMED]  # the hash of an Enum costs as much as the rest of a move
         self.finish_reason: FinishReason | None = None
         self.error: TurnError | None = None
         self.seq = 0
@@ -154,7 +153,7 @@ class Turn:
         Raises `IllegalMove` when the state does not allow it and `AnswerTooLarge` when the text passes
         its limit; both change nothing.
         """
-        target = MOVES[self.state].get(type(event))
+        target = self._moves.get(type(event))
         if target is None:
             raise IllegalMove(f"unable to take {type(event).__name__}; the turn is {self.state.value}")
         match event:
@@ -177,7 +176,9 @@ class Turn:
                 self._apply_end(event)
             case _:
                 assert_never(event)
-        self.state = target
+        if target is not self.state:
+            self.state = target
+            self._moves = MOVES[target]
 
     def _apply_end(self, event: Finished | Failed | Completed) -> None:
         match event:
@@ -210,7 +211,8 @@ class Turn:
     def _gather(self, text: str) -> None:
         whole = self._counted(self._pairs, text)
         if whole:
-            self._flush_thoughts()
+            if self._thoughts:
+                self._flush_thoughts()
             self._gathered.append(whole)
         self._open()
 
@@ -219,12 +221,13 @@ class Turn:
         self._open()
         self._say_status("thinking")
         if whole:
-            self._flush_text()
+            if self._gathered:
+                self._flush_text()
             self._thought = True
             self._thoughts.append(whole)
 
     def _counted(self, pairs: _Pairs, text: str) -> str:
-        whole = pairs.whole(text)
+        whole = text if text.isascii() and not pairs.held else pairs.whole(text)
         size_bytes = len(whole) if whole.isascii() else len(whole.encode())
         if self._content_bytes + size_bytes > self._content_limit_bytes:
             pairs.rest()
@@ -233,18 +236,17 @@ class Turn:
         return whole
 
     def _flush(self) -> None:
-        self._flush_thoughts()
-        self._flush_text()
+        if self._thoughts:
+            self._flush_thoughts()
+        if self._gathered:
+            self._flush_text()
 
     def _flush_thoughts(self) -> None:
-        if self._thoughts:
-            delta = "".join(self._thoughts)
-            self._thoughts.clear()
-            self._out.append(MessageReasoning(self.request_id, self.room_id, self.message_id, delta))
+        delta = "".join(self._thoughts)
+        self._thoughts.clear()
+        self._out.append(MessageReasoning(self.request_id, self.room_id, self.message_id, delta))
 
     def _flush_text(self) -> None:
-        if not self._gathered:
-            return
         delta = "".join(self._gathered)
         self._gathered.clear()
         self._parts.append(delta)
