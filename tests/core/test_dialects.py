@@ -237,6 +237,13 @@ def test_auto_holds_what_tells_it_nothing_and_lets_it_count_once_it_knows():
     assert (dialect.name, dialect.malformed) == ("token", 1)
 
 
+def test_auto_does_not_choose_by_a_frame_that_two_dialects_can_have_said():
+    dialect = DIALECTS["auto"]({})
+    assert dialect.decode(frame({"role": "assistant", "delta": "Hel", "choices": []})) == []
+    assert dialect.name == "auto"
+    assert dialect.decode(frame({"role": "assistant", "delta": "lo"})) == [Delta("Hel"), Delta("lo")]
+
+
 def test_auto_never_chooses_twice():
     found = events("auto", frames(*TOKENS, *UI, *DELTAS, {"type": "complete"}))
     assert heard(found)[0].content == "Hello"
