@@ -15,7 +15,14 @@ async def run(settings: Settings, profile: Profile) -> int:
     stop = stop_signal()
     app = App(settings, profile)
     address = await app.start()
-    app.telemetry.said("listening", address=address, backend=settings.backend_url, streaming=app.flag.value)
+    app.telemetry.said(
+        "listening",
+        address=address,
+        backend=settings.backend_url,
+        profile=settings.backend_profile,
+        dialect=settings.dialect,
+        streaming=app.flag.value,
+    )
     await stop.wait()
     app.telemetry.said("draining", running=app.relay.running, drain_s=settings.drain_s)
     await app.stop()

@@ -1,6 +1,14 @@
 import pytest
 
-from bridge.messages import MessageChunk, MessageEnd, MessageStart, MessageStatus, MessageTool, NewMessage
+from bridge.messages import (
+    MessageChunk,
+    MessageEnd,
+    MessageReasoning,
+    MessageStart,
+    MessageStatus,
+    MessageTool,
+    NewMessage,
+)
 from bridge.transcript import Applied, Transcript
 
 IDS = ("r", 1, "m")
@@ -21,6 +29,12 @@ def test_chunks_apply_only_in_order_and_once():
     assert made.apply(CHUNKS[0]) is Applied.DUPLICATE
     assert made.apply(CHUNKS[2]) is Applied.GAP
     assert made.apply(START) is Applied.DUPLICATE
+    assert made.since(0) == [CHUNKS[0]]
+
+
+def test_reasoning_is_told_to_newcomers_in_one_piece_and_never_again():
+    made = transcript(START, MessageReasoning(*IDS, "h"), MessageReasoning(*IDS, "m"), CHUNKS[0])
+    assert made.since(None) == [START, MessageReasoning(*IDS, "hm"), CHUNKS[0]]
     assert made.since(0) == [CHUNKS[0]]
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 import aiohttp
 import pytest
-from conftest import Client, running
+from loopback import Client, running
 
 BEARER = {"Authorization": "Bearer secret"}
 

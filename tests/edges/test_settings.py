@@ -31,6 +31,16 @@ def test_nothing_set_gives_the_defaults_that_the_file_documents():
         )
 
 
+def test_what_a_profile_says_stands_before_the_defaults_only(tmp_path):
+    file = tmp_path / "bridge.toml"
+    file.write_text("stall_s = 2.5\n")
+    below = {"first_delta_s": 60, "stall_s": 30, "dialect": "token"}
+    settings = load({"BRIDGE_DIALECT": "anthropic"}, file, below)
+    assert (settings.first_delta_s, settings.stall_s, settings.dialect) == (60.0, 2.5, "anthropic")
+    with pytest.raises(SettingsError, match="first_delta_s='soon'"):
+        load({}, None, {"first_delta_s": "soon"})
+
+
 def test_the_environment_stands_before_the_file_and_the_command_line_before_both(tmp_path):
     file = tmp_path / "bridge.toml"
     file.write_text('port = 1\nhost = "0.0.0.0"\nstall_s = 2.5\norigins = ["https://a.example"]\n')

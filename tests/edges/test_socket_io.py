@@ -6,7 +6,7 @@ import logging
 
 import aiohttp
 import pytest
-from conftest import Client, PollingClient, running
+from loopback import Client, PollingClient, running
 
 IDS = {"requestId": "r-1", "roomId": 42}
 

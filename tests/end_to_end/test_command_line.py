@@ -35,7 +35,9 @@ async def test_the_demo_proves_itself_without_a_browser():
     assert "TTFT" in out
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["demo", "--help"]], ids=str)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], *([verb, "--help"] for verb in ("serve", "demo", "doctor"))], ids=str
+)
 async def test_help_teaches(arguments):
     status, out, _ = await run("bridge", *arguments)
     assert status == 0
@@ -49,6 +51,7 @@ async def test_help_teaches(arguments):
         ({"BRIDGE_STAL_S": "1"}, "did you mean BRIDGE_STALL_S"),
         ({"BRIDGE_DIALECT": "klingon"}, "it must be one of"),
         ({"BRIDGE_BACKEND_PROFILE": "nope"}, "nope.toml"),
+        ({"BRIDGE_BACKEND_PROFILE": "openai_chat"}, "it needs OPENAI_API_KEY in the environment"),
     ],
     ids=str,
 )
@@ -57,6 +60,17 @@ async def test_a_wrong_setting_is_one_line_and_exit_status_2(given, why):
     assert status == 2
     assert why in err
     assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("profile", "status"), [("reference", 0), ("fastapi", 0), ("openai_chat", 1)])
+async def test_the_doctor_judges_by_its_exit_status(backend, profile, status):
+    if profile == "openai_chat":
+        backend.fault = "status-500"
+    given = {"BACKEND_URL": backend.url, "OPENAI_API_KEY": "k-secret"}
+    got, out, err = await run("bridge", "doctor", "--profile", profile, "--prompt", "hi", **given)
+    assert got == status, out + err
+    assert ("wrong" in out) == bool(status)
+    assert "k-secret" not in out + err
 
 
 async def test_a_port_in_use_is_one_line_and_exit_status_1():
