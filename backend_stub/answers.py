@@ -3,26 +3,32 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol
 
-from backend_stub import model
 from backend_stub.answer import Answer
 from backend_stub.asks import Ask
 from backend_stub.errors import HistoryError, Refused
 from backend_stub.messages import Id, Message, utc_now
+from backend_stub.model import Tokens
 from backend_stub.tally import Tally
 
 _RUNNING_LIMIT = 10_000
+_Store = Callable[[Message], Awaitable[None]]
 _log = logging.getLogger(__name__)
 
 
 class Keeper(Protocol):
-    """Where messages are kept; both calls raise `HistoryError` when they fail."""
+    """Where messages are kept; all calls raise `HistoryError` when they fail."""
 
     async def add(self, message: Message) -> None:
         """Store ``message`` unless its request has one of this role already."""
+        ...
+
+    async def put(self, message: Message) -> None:
+        """Store ``message`` in the place of the one that its request has of this role, if any."""
         ...
 
     async def answer(self, room_id: Id, request_id: Id) -> Message | None:
@@ -33,11 +39,14 @@ class Keeper(Protocol):
 class Answers:
     """Gives each request its one answer: the running one, the stored one, or a new one.
 
-    An answer that no caller is attached to is stopped after ``grace_s``.
+    ``tokens`` makes a new one. An answer that no caller is attached to is stopped after ``grace_s``.
     """
 
-    def __init__(self, keeper: Keeper, tally: Tally, *, grace_s: float) -> None:
+    def __init__(
+        self, keeper: Keeper, tally: Tally, tokens: Callable[[Ask], Tokens], *, grace_s: float
+    ) -> None:
         self._keeper = keeper
+        self._tokens = tokens
         self._tally = tally
         self._grace_s = grace_s
         self._running: dict[tuple[str, str], Answer] = {}
@@ -89,35 +98,50 @@ class Answers:
         except HistoryError as error:
             answer.fail(error)
         else:
-            if stored is None:
-                await self._make(answer)
+            if stored is None or stored.status == "pending":
+                await self._make(answer, ask.message_id if stored is None else stored.message_id)
             else:
-                answer.replay(stored)
+                answer.replay(stored if stored.status != "streaming" else _interrupted(stored))
         finally:
             del self._running[ask.key]  # from here on the database has it
             answer.release()
 
-    async def _make(self, answer: Answer) -> None:
+    async def _make(self, answer: Answer, message_id: Id) -> None:
         self._tally.of(answer.ask.request_id).answers += 1
-        question = _question(answer.ask)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep_once_started(question, answer))
-            await answer.generate(model.new_nonce())
-        await self._keep(answer.message())
+            group.create_task(self._follow(question(answer.ask), answer))
+            await answer.generate(self._tokens(answer.ask), message_id)
+        await self._keep(self._keeper.put, answer.message())
 
-    async def _keep_once_started(self, question: Message, answer: Answer) -> None:
+    async def _follow(self, prompt: Message, answer: Answer) -> None:
         await answer.started.wait()
-        await self._keep(question)
+        await self._keep(self._keeper.add, prompt)
+        if not answer.over:
+            await self._note(self._keeper.add, answer.draft("pending"))
+        await answer.speaking.wait()
+        if not answer.over:
+            await self._note(self._keeper.put, answer.draft("streaming"))
 
-    async def _keep(self, message: Message) -> None:
+    async def _keep(self, store: _Store, message: Message) -> None:
         try:
-            await self._keeper.add(message)
+            await store(message)
         except HistoryError:
             self._tally.store_failures += 1
             _log.exception("a message was not stored")
 
+    async def _note(self, store: _Store, message: Message) -> None:
+        try:
+            await store(message)
+        except HistoryError as error:  # what is stored at the end of the answer makes up for it
+            _log.warning("the status %s was not stored; %s", message.status, error)
 
-def _question(ask: Ask) -> Message:
+
+def _interrupted(stored: Message) -> Message:
+    return replace(stored, status="error", finish_reason="interrupted")
+
+
+def question(ask: Ask) -> Message:
+    """Return the message of the user that an answer is made to."""
     return Message(
         message_id=str(uuid.uuid4()),
         request_id=ask.request_id,

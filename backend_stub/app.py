@@ -4,11 +4,14 @@ from typing import Any
 
 from aiohttp import web
 
+from backend_stub import model
 from backend_stub.answers import Answers
+from backend_stub.asks import Ask
 from backend_stub.calls import CallDesk
 from backend_stub.errors import StartError
 from backend_stub.faults import Fault, parse
 from backend_stub.history import History
+from backend_stub.model import Model, Tokens
 from backend_stub.routes import application
 from backend_stub.settings import Settings
 from backend_stub.tally import Tally
@@ -20,14 +23,18 @@ _CLOSE_LIMIT_S = 0.1
 class ReferenceBackend:
     """The chat product's backend that `Settings` describe. `start` and `stop` may be repeated.
 
-    ``tally`` counts over all its runs; ``history`` is what a test may put in the place of the database.
+    ``tally`` counts over all its runs; ``history`` is what a test may put in the place of the database,
+    ``provider`` what stands in the place of the built-in model. Whoever made a provider closes it.
     """
 
-    def __init__(self, settings: Settings, *, history: History | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, history: History | None = None, provider: Model | None = None
+    ) -> None:
         self.tally = Tally()
         self._settings = settings
         self._fault = parse(settings.fault)
         self._given_history = history
+        self._provider = provider
         self._port = settings.port
         self._history: History | None = None
         self._answers: Answers | None = None
@@ -56,11 +63,14 @@ class ReferenceBackend:
     async def start(self) -> str:
         """Open the history, listen, and return the base URL.
 
-        Raises `StartError` when the port or the database is not to be had, `SettingError` for a bad URL.
+        Raises `StartError` when port, database or provider is not to be had, `SettingError` for a bad URL.
         """
+        if self._provider is not None:
+            await self._provider.check()
         self._history = self._given_history or History(self._settings.database_url)
         await self._history.open()
-        self._answers = Answers(self._history, self.tally, grace_s=self._settings.grace_s)
+        grace_s = self._settings.grace_s
+        self._answers = Answers(self._history, self.tally, self._tokens, grace_s=grace_s)
         desk = CallDesk(self._answers, self.tally, lambda: self._fault, self._settings.pace)
         app = application(desk, self._history, self.tally)
         # a handler is told when its caller goes away, even while it has nothing to write
@@ -86,6 +96,12 @@ class ReferenceBackend:
         if self._history is not None:
             await self._history.close()
         self._site = self._answers = self._runner = self._history = None
+
+    def _tokens(self, ask: Ask) -> Tokens:
+        if self._provider is not None:
+            return self._provider.pieces(ask.content)
+        composed = model.compose(ask.content, model.new_nonce(), ask.pace.tokens)
+        return model.paced(composed, ask.pace)
 
     async def _listen(self, runner: web.AppRunner) -> None:
         await runner.setup()

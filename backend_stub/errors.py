@@ -13,6 +13,10 @@ class StartError(StubError):
     """The backend is unable to begin: its port or its database is not to be had."""
 
 
+class ModelError(StubError):
+    """The model did not come to the end of its answer."""
+
+
 class HistoryError(StubError):
     """The database did not read or store what it was asked to."""
 

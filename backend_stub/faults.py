@@ -27,6 +27,8 @@ _IN_DELIVERY = {
     "huge",
     "bad-utf8",
     "bom",
+    "surrogates",
+    "hostile",
 }
 NAMES = frozenset({"none", "error", *_IN_DELIVERY, *BEFORE_ANSWER})
 """Every fault there is."""

@@ -1,38 +1,20 @@
-"""The messages of all rooms in a database. The only module that knows SQLAlchemy."""
+"""The messages of all rooms in a database, of any kind that SQLAlchemy knows."""
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from backend_stub.errors import HistoryError, SettingError, StartError
-from backend_stub.messages import Message
+from backend_stub.errors import HistoryError, StartError
+from backend_stub.messages import Id, Message
+from backend_stub.rows import MESSAGES, Row, engine_of, message_of, named, prepare, row_of, same, why
 
 _BATCH_ROWS = 256
-_ID = sa.String(255)
-_METADATA = sa.MetaData()
-_MESSAGES = sa.Table(
-    "messages",
-    _METADATA,
-    sa.Column("place", sa.Integer, primary_key=True, autoincrement=True),
-    # names are JSON, which keeps 42 and "42" apart; the path of a room does not
-    sa.Column("room_id", _ID, nullable=False),
-    sa.Column("room_path", _ID, nullable=False, index=True),
-    sa.Column("request_id", _ID, nullable=False),
-    sa.Column("message_id", _ID, nullable=False),
-    sa.Column("role", sa.String(16), nullable=False),
-    sa.Column("content", sa.Text, nullable=False),
-    sa.Column("created_at", sa.String(32), nullable=False),
-    sa.Column("finish_reason", sa.String(16)),
-    sa.UniqueConstraint("room_id", "request_id", "role"),
-)
-_Row = dict[str, Any]
+_LEAVE_S = 0.05
+_FINAL = ("content", "finish_reason", "status", "lengths")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +25,13 @@ class Page:
     before: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Write:
+    row: Row
+    replaces: bool
+    stored: asyncio.Future[None]
+
+
 class History:
     """Stores messages, many at a time, and finds them. Raises `HistoryError` when the database fails.
 
@@ -50,19 +39,23 @@ class History:
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = _engine(url)
-        self._waiting: list[tuple[_Row, asyncio.Future[None]]] = []  # as many as there are answers
+        self._engine = engine_of(url)
+        self._waiting: list[_Write] = []  # at most one for each answer
         self._wake = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Connect, make the table if it is missing, and begin to store; `StartError` if that fails."""
+        """Connect, make the table ready, and begin to store; `StartError` if that fails.
+
+        Answers that a killed process left on their way become errors: one process has the database.
+        """
         try:
             async with self._engine.begin() as connection:
-                await connection.run_sync(_METADATA.create_all)
+                await connection.run_sync(prepare)
         except (SQLAlchemyError, OSError) as exc:
             await self._engine.dispose()
-            raise StartError(f"unable to open the history; {_why(exc)}") from exc
+            await asyncio.sleep(_LEAVE_S)  # some drivers have a thread that wants to tell that it ends
+            raise StartError(f"unable to open the history; {why(exc)}") from exc
         self._writer = asyncio.create_task(self._write())
 
     async def close(self) -> None:
@@ -74,30 +67,41 @@ class History:
 
     async def add(self, message: Message) -> None:
         """Store ``message`` unless its request has one of this role already; return once that is done."""
-        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((_row(message), stored))
-        self._wake.set()
-        await stored
+        await self._stored(message, replaces=False)
 
-    async def answer(self, room_id: Any, request_id: Any) -> Message | None:
+    async def put(self, message: Message) -> None:
+        """Store ``message`` in the place of the one that its request has of this role, if any."""
+        await self._stored(message, replaces=True)
+
+    async def answer(self, room_id: Id, request_id: Id) -> Message | None:
         """Return the stored answer to a request."""
-        found = sa.select(_MESSAGES).where(
-            _MESSAGES.c.room_id == _json(room_id),
-            _MESSAGES.c.request_id == _json(request_id),
-            _MESSAGES.c.role == "assistant",
-        )
-        rows = await self._read(found)
-        return _message(rows[0]) if rows else None
+        key = {"room_id": named(room_id), "request_id": named(request_id), "role": "assistant"}
+        return await self._one(same(key))
+
+    async def question(self, room_id: Id, request_id: Id) -> Message | None:
+        """Return the stored prompt of a request."""
+        key = {"room_id": named(room_id), "request_id": named(request_id), "role": "user"}
+        return await self._one(same(key))
+
+    async def answer_named(self, room_path: str, message_id: Id) -> Message | None:
+        """Return the answer of a room that has this name."""
+        column = MESSAGES.c
+        in_room = sa.and_(column.room_path == room_path, column.role == "assistant")
+        return await self._one(sa.and_(column.message_id == named(message_id), in_room))
 
     async def page(self, room_path: str, *, limit: int, before: int | None = None) -> Page:
         """Return the newest ``limit`` messages of a room, of those before the cursor ``before``."""
-        found = sa.select(_MESSAGES).where(_MESSAGES.c.room_path == room_path)
+        found = sa.select(MESSAGES).where(MESSAGES.c.room_path == room_path)
         if before is not None:
-            found = found.where(_MESSAGES.c.place < before)
-        rows = await self._read(found.order_by(_MESSAGES.c.place.desc()).limit(limit + 1))
+            found = found.where(MESSAGES.c.place < before)
+        rows = await self._read(found.order_by(MESSAGES.c.place.desc()).limit(limit + 1))
         kept = rows[:limit][::-1]
         more = len(rows) > limit
-        return Page([_message(row) for row in kept], str(kept[0].place) if more else None)
+        return Page([message_of(row) for row in kept], str(kept[0].place) if more else None)
+
+    async def _one(self, condition: sa.ColumnElement[bool]) -> Message | None:
+        rows = await self._read(sa.select(MESSAGES).where(condition).limit(1))
+        return message_of(rows[0]) if rows else None
 
     async def _read(self, found: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
         try:
@@ -105,7 +109,13 @@ class History:
                 rows: Sequence[sa.Row[Any]] = (await connection.execute(found)).all()
                 return rows
         except (SQLAlchemyError, OSError) as exc:
-            raise HistoryError(f"unable to read the history; {_why(exc)}") from exc
+            raise HistoryError(f"unable to read the history; {why(exc)}") from exc
+
+    async def _stored(self, message: Message, *, replaces: bool) -> None:
+        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Write(row_of(message), replaces, stored))
+        self._wake.set()
+        await stored
 
     async def _write(self) -> None:
         while True:
@@ -115,20 +125,23 @@ class History:
                 batch, self._waiting = self._waiting[:_BATCH_ROWS], self._waiting[_BATCH_ROWS:]
                 await self._store(batch)
 
-    async def _store(self, batch: Sequence[tuple[_Row, asyncio.Future[None]]]) -> None:
+    async def _store(self, batch: Sequence[_Write]) -> None:
         failure: HistoryError | None = None
         try:
-            await self._insert([row for row, _ in batch])
+            await self._insert([write.row for write in batch if not write.replaces])
+            await self._replace([write.row for write in batch if write.replaces])
         except (SQLAlchemyError, OSError) as exc:
-            failure = HistoryError(f"unable to store a message; {_why(exc)}")
-        for _, stored in batch:
-            if not stored.done():
-                _settle(stored, failure)
+            failure = HistoryError(f"unable to store a message; {why(exc)}")
+        for write in batch:
+            if not write.stored.done():
+                _settle(write.stored, failure)
 
-    async def _insert(self, rows: list[_Row]) -> None:
+    async def _insert(self, rows: list[Row]) -> None:
+        if not rows:
+            return
         try:
             async with self._engine.begin() as connection:
-                await connection.execute(sa.insert(_MESSAGES), rows)
+                await connection.execute(sa.insert(MESSAGES), rows)
         except (
             IntegrityError
         ):  # one of them is stored already; "ignore it" is said otherwise by each database
@@ -136,68 +149,21 @@ class History:
                 for row in rows:
                     await self._insert([row])
 
+    async def _replace(self, rows: list[Row]) -> None:
+        if not rows:
+            return
+        missing = []
+        async with self._engine.begin() as connection:
+            for row in rows:
+                values = {name: row[name] for name in _FINAL}
+                result = await connection.execute(sa.update(MESSAGES).where(same(row)).values(values))
+                if result.rowcount == 0:
+                    missing.append(row)
+        await self._insert(missing)
+
 
 def _settle(stored: asyncio.Future[None], failure: HistoryError | None) -> None:
     if failure is None:
         stored.set_result(None)
     else:
         stored.set_exception(failure)
-
-
-def _engine(url: str) -> AsyncEngine:
-    try:
-        parsed = sa.make_url(url)
-        engine = create_async_engine(parsed, **_options(parsed))
-    except (SQLAlchemyError, ImportError) as exc:
-        raise SettingError(f"unable to use BACKEND_STUB_DATABASE_URL; {_why(exc)}") from exc
-    if parsed.get_backend_name() == "sqlite":
-        sa.event.listen(engine.sync_engine, "connect", _tune)
-    return engine
-
-
-def _tune(connection: Any, _: Any) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")  # reading never waits for storing
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.close()
-
-
-def _options(url: sa.URL) -> dict[str, Any]:
-    memory = url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
-    if not memory:
-        return {}
-    # such a database lives as long as its one connection, and two tasks must not share a transaction
-    return {"poolclass": AsyncAdaptedQueuePool, "pool_size": 1, "max_overflow": 0}
-
-
-def _json(name: Any) -> str:
-    return json.dumps(name, ensure_ascii=False)
-
-
-def _row(message: Message) -> _Row:
-    return {
-        "room_id": _json(message.room_id),
-        "room_path": str(message.room_id),
-        "request_id": _json(message.request_id),
-        "message_id": _json(message.message_id),
-        "role": message.role,
-        "content": message.content,
-        "created_at": message.created_at,
-        "finish_reason": message.finish_reason,
-    }
-
-
-def _message(row: sa.Row[Any]) -> Message:
-    return Message(
-        message_id=json.loads(row.message_id),
-        request_id=json.loads(row.request_id),
-        room_id=json.loads(row.room_id),
-        role=row.role,
-        content=row.content,
-        created_at=row.created_at,
-        finish_reason=row.finish_reason,
-    )
-
-
-def _why(error: BaseException) -> str:
-    return str(getattr(error, "orig", None) or error).partition("\n")[0]

@@ -1,11 +1,13 @@
 """The built-in model: text that is decided by the prompt and a nonce, token by token."""
 
+import asyncio
 import itertools
 import math
 import random
 import re
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 TOKENS_LIMIT = 20_000
 """The longest answer, in tokens."""
@@ -15,7 +17,8 @@ FIRST_TOKEN_S_LIMIT = 600
 """The longest wait for a first token, in seconds."""
 
 _EXCERPT_CHARS = 400
-_TOKEN = re.compile(r"\A\[call \w+\]|\s*\S+")
+_BURST_TOKENS = 64  # so many without a pause, then the others have their turn
+_TOKEN = re.compile(r"\A\[call \w+\]|\s*\S+|\s+")
 _OPENING = " 안녕하세요 👋 You wrote:"
 _BODY = (
     "\n\nÜber genau diese Frage denke ich gerne nach. 🙂"
@@ -24,6 +27,31 @@ _BODY = (
     "\n\n좋은 질문이네요! Größe, Länge und Wärme bleiben erhalten. 🚀"
     " Nothing here is clever, and all of it is checked."
 )
+
+
+Tokens = AsyncGenerator[str, None]
+"""The tokens of one answer as they come; whoever takes them closes it."""
+
+
+class Model(Protocol):
+    """A model that stands in the place of the built-in one."""
+
+    @property
+    def name(self) -> str:
+        """What it is called when the backend starts."""
+        ...
+
+    async def check(self) -> None:
+        """Raise `StartError` when it is not to be had."""
+        ...
+
+    def pieces(self, content: str) -> Tokens:
+        """Yield the tokens of the answer to ``content``; raise a `StubError` when it fails."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of its connections."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +95,17 @@ def compose(content: str, nonce: str, tokens: int) -> tuple[str, ...]:
     opening = split(f"[call {nonce}]{_OPENING} “{excerpt}”.")
     endless = itertools.chain(opening, itertools.cycle(split(_BODY)))
     return tuple(itertools.islice(endless, tokens))
+
+
+async def paced(tokens: tuple[str, ...], pace: Pace) -> Tokens:
+    """Yield ``tokens``, each when it is due."""
+    now_s = asyncio.get_running_loop().time
+    began_s = now_s()
+    for position, token in enumerate(tokens):
+        rest_s = began_s + pace.due_s(position) - now_s()
+        if rest_s > 0 or position % _BURST_TOKENS == 0:
+            await asyncio.sleep(max(0, rest_s))
+        yield token
 
 
 def split(text: str) -> tuple[str, ...]:

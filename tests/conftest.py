@@ -10,6 +10,10 @@ NODE_MODULES = Path(__file__).resolve().parent / "end_to_end" / "socket_io_clien
 
 TOOLS = {
     "node": (lambda: shutil.which("node"), "Node.js is not on PATH"),
+    "postgres": (
+        lambda: shutil.which("initdb") or list(Path("/usr/lib/postgresql").glob("*/bin/initdb")),
+        "PostgreSQL is not installed",
+    ),
     "chromium": (lambda: shutil.which("chromium"), "Debian's chromium is not on PATH"),
     "socket.io-client": (
         (NODE_MODULES / "socket.io-client").is_dir,

@@ -13,6 +13,12 @@ from backend_stub.model import Pace
 from backend_stub.settings import Settings
 
 
+@pytest.fixture(autouse=True)
+def built_in_model(monkeypatch):
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def settings(tmp_path):
     def make(**given):
@@ -53,3 +59,10 @@ async def backend(start):
 @pytest.fixture
 def caller(session, backend):
     return Caller(session, backend)
+
+
+@pytest.fixture
+async def brief_caller(start, session, monkeypatch):
+    """Its answers have three tokens, always the same."""
+    monkeypatch.setattr("backend_stub.model.new_nonce", lambda: "k3f9")
+    return Caller(session, await start(pace=Pace(3, 0, 0)))

@@ -32,7 +32,7 @@ def hear(raw):
         if said.get("data") == "[DONE]":
             heard.done = True
         elif "data" in said:
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, RecursionError):
                 heard.frames.append(json.loads(said["data"]))
                 heard.ids.append(said.get("id"))
     return heard
@@ -92,11 +92,19 @@ class Caller:
         return page
 
     async def stored(self, count, room="42"):
-        """Wait until so many messages of a room are stored."""
+        """Wait until so many messages of a room are stored and final."""
+        return await self.rows(count, ("success", "error"), room)
+
+    async def rows(self, count, statuses, room="42"):
+        """Wait until so many messages of a room have one of the statuses."""
         async with asyncio.timeout(2):
-            while len(messages := (await self.room(room))["messages"]) < count:
+            while len(rows := await self.now(statuses, room)) < count:
                 await asyncio.sleep(0.01)
-        return messages
+        return rows
+
+    async def now(self, statuses, room="42"):
+        """Return the messages of a room that have one of the statuses."""
+        return [row for row in (await self.room(room))["messages"] if row["status"] in statuses]
 
 
 async def until(holds, limit_s=2):

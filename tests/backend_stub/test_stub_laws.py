@@ -24,6 +24,12 @@ class SlowHistory(History):
         await self.let.wait()
         await super().add(message)
 
+    async def put(self, message):
+        if self.fails:
+            raise HistoryError("unable to store a message; planted")
+        await self.let.wait()
+        await super().put(message)
+
 
 @pytest.fixture
 def slow(settings):
@@ -78,7 +84,7 @@ async def test_the_complete_call_stores_its_prompt_while_it_waits(start, session
     call = asyncio.create_task(caller.complete())
     assert [message["role"] for message in await caller.stored(1)] == ["user"]
     _, message = await call
-    assert (await caller.stored(2))[1] == message
+    assert (await caller.stored(2))[1] == message | {"status": "success"}
 
 
 async def test_a_database_that_fails_stops_no_stream(start, session, slow, caplog):
@@ -95,7 +101,7 @@ async def test_repeated_post_gets_the_stored_answer(caller):
     again = await caller.stream()
     _, complete = await caller.complete()
     assert again.raw == first.raw
-    assert complete == stored[1]
+    assert complete | {"status": "success"} == stored[1]
     assert caller.backend.tally.calls["r1"].posts == 3
     assert caller.backend.tally.calls["r1"].answers == 1
     assert len((await caller.room())["messages"]) == 2
@@ -139,6 +145,13 @@ async def test_last_event_id_resumes_behind_that_frame(caller):
         assert resumed.ids == first.ids[seen:]
         assert resumed.done
     assert (await caller.stream({"Last-Event-ID": "nonsense"})).raw == first.raw
+
+
+async def test_a_caller_that_resumes_says_that_it_has_the_start(start, session):
+    caller = Caller(session, await start(pace=Pace(5, 0, 0.3)))
+    async with caller.post(headers={"Last-Event-ID": "3"}) as response:
+        await caller.rows(1, ("pending",))
+        assert (await response.content.readuntil(b"\n")).startswith(b"id: 4")
 
 
 async def test_a_caller_that_was_cut_resumes_the_running_answer(start, session):

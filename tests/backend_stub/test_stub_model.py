@@ -1,8 +1,11 @@
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend_stub import model
+from backend_stub.tools import tool_call
 
 
 @settings(max_examples=40)
@@ -12,6 +15,32 @@ def test_an_answer_has_exactly_that_many_tokens_and_is_split_as_it_was_made(cont
     assert len(pieces) == tokens
     assert all(pieces)
     assert model.split("".join(pieces)) == pieces
+
+
+@settings(max_examples=40)
+@given(st.text())
+def test_no_sign_is_lost_between_tokens(text):
+    assert "".join(model.split(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("prompt", "city"),
+    [
+        ("weather", "Seoul"),
+        ("WEATHER in berlin?", "berlin"),
+        ("In Rio-Grande, how is the weather", "Rio-Grande"),
+        ("weather는 in München", "München"),
+        ("whether in Rome", None),
+        ("Hi", None),
+    ],
+)
+def test_the_tool_is_used_for_the_city_that_a_prompt_about_weather_names(prompt, city):
+    call = tool_call(prompt, "m1")
+    assert (call and call.city) == city
+    assert call == tool_call(prompt, "m1")
+    if call:
+        assert call.result["city"] == city
+        assert json.loads("".join(call.argument_pieces)) == {"city": city}
 
 
 def test_an_answer_is_decided_by_prompt_and_nonce():

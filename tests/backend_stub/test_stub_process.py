@@ -10,9 +10,12 @@ import pytest
 
 from backend_stub import faults
 from backend_stub.__main__ import main
+from backend_stub.calls import CallDesk
 from backend_stub.errors import SettingError
 from backend_stub.model import Pace
+from backend_stub.routes import application
 from backend_stub.settings import Settings, from_environment
+from backend_stub.tally import Tally
 
 
 def run(folder):
@@ -24,7 +27,9 @@ def run(folder):
 
 
 def assert_ends_on(process, number):
-    address = process.stdout.readline().split()[-1]
+    said = process.stdout.readline()
+    assert said.endswith(" with the built-in model\n")
+    address = said.split()[5]
     with urllib.request.urlopen(f"{address}/healthz") as response:  # noqa: S310
         assert response.status == 200
     began_s = time.monotonic()
@@ -81,6 +86,17 @@ def test_help_teaches_the_faults_and_the_settings(capsys):
     said = capsys.readouterr().out
     assert all(name in said for name in faults.NAMES - {"none"})
     assert "BACKEND_STUB_GRACE_S" in said
+    assert all(f"OPENAI_{name}" in said for name in ("API_KEY", "BASE_URL", "MODEL"))
+
+
+def test_help_names_every_path_that_is_served(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    said = capsys.readouterr().out
+    app = application(CallDesk(None, Tally(), None, Pace()), None, Tally())
+    paths = {resource.canonical.partition("/{")[0] for resource in app.router.resources()}
+    assert len(paths) > 12
+    assert {path for path in paths if path not in said} == {"/healthz"}
 
 
 def test_settings_come_from_the_environment_and_arguments_go_before_it():

@@ -5,19 +5,21 @@ from typing import NoReturn
 
 from aiohttp import web
 
+from backend_stub.errors import Refused
 from backend_stub.faults import STATUSES, Fault
-from backend_stub.frames import HEADERS, PING
 from backend_stub.spoiling import Act, Step
+from backend_stub.wires.base import Wire
 
 _DRIP_S = 0.2
 
 
 class Line:
-    """Writes the stream of one call."""
+    """Writes the stream of one call in the format of ``wire``."""
 
-    def __init__(self, request: web.Request) -> None:
-        self.response = web.StreamResponse(headers=HEADERS)
+    def __init__(self, request: web.Request, wire: Wire) -> None:
+        self.response = web.StreamResponse(headers=wire.headers)
         self._request = request
+        self._ping = wire.ping
         self._over = False
 
     @property
@@ -44,9 +46,9 @@ class Line:
             await self.sever()
 
     async def drip(self) -> NoReturn:
-        """Send comments until the caller goes away."""
+        """Say only that the connection is alive, until the caller goes away."""
         while True:
-            await self.response.write(PING)
+            await self.response.write(self._ping)
             await asyncio.sleep(_DRIP_S)
 
     async def sever(self) -> NoReturn:
@@ -56,10 +58,15 @@ class Line:
             self._request.transport.abort()
         await until_gone()
 
-    def answered(self, response: web.Response) -> web.Response:
-        """Take ``response`` for the answer of the call, which ends it."""
+    def refuse(self, status: int, code: str, message: str) -> NoReturn:
+        """Raise the refusal that is the answer of the call, which ends it."""
         self._over = True
-        return response
+        raise Refused(status, code, message)
+
+    def redirect(self) -> web.Response:
+        """Return the response that sends the caller elsewhere, which ends the call."""
+        self._over = True
+        return web.Response(status=302, headers={"Location": "/elsewhere"})
 
 
 def connected(request: web.Request) -> bool:
@@ -76,25 +83,14 @@ async def until_gone() -> NoReturn:
 async def misbehave(fault: Fault, line: Line, *, streaming: bool = True) -> web.StreamResponse:
     """Do what ``fault`` says in the place of an answer."""
     if fault.name in STATUSES:
-        return line.answered(_status(STATUSES[fault.name]))
+        line.refuse(STATUSES[fault.name], "fault", "unable to answer; this was asked for")
     if fault.name == "json-error":
-        return line.answered(_error(200, "model_failed", "unable to answer; the model is not there"))
+        line.refuse(200, "model_failed", "unable to answer; the model is not there")
     if fault.name == "redirect":
-        return line.answered(web.Response(status=302, headers={"Location": "/elsewhere"}))
+        return line.redirect()
     if fault.name == "refuse":
         return await line.sever()
     if fault.name == "hang" and streaming:
         await line.open()
         return await line.drip()
     return await until_gone()
-
-
-def _status(status: int) -> web.Response:
-    response = _error(status, "fault", "unable to answer; this was asked for")
-    if status == 429:  # noqa: PLR2004 - too many requests
-        response.headers["Retry-After"] = "1"
-    return response
-
-
-def _error(status: int, code: str, message: str) -> web.Response:
-    return web.json_response({"error": {"code": code, "message": message}}, status=status)
