@@ -74,8 +74,10 @@ async def _started(settings: Settings, profile: Profile) -> tuple[App, str]:
 async def _backend(folder: Path) -> AsyncIterator[str]:
     """Run the reference backend as a process of its own, with a fresh database; yield its address."""
     url = f"http://127.0.0.1:{_free_port()}"
+    # the demo needs no key, and spends none that happens to be there
+    own = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
     environ = {
-        **os.environ,
+        **own,
         "PORT": url.rpartition(":")[2],
         "HOST": "127.0.0.1",
         "BACKEND_STUB_DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'history.sqlite3'}",
