@@ -57,9 +57,7 @@ TABLE = {
         set(),
     ),
     "bridge.commands.doctor": (
-        CORE
-        | PORTS
-        | {"bridge.app", "bridge.backend", "bridge.profiles", "bridge.settings"},
+        CORE | PORTS | {"bridge.app", "bridge.backend", "bridge.profiles", "bridge.settings"},
         set(),
     ),
     "bridge.commands.proof": (set(), {"httpx", "socketio"}),  # real clients, as a user has them
