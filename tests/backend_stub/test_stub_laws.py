@@ -148,7 +148,7 @@ async def test_last_event_id_resumes_behind_that_frame(caller):
 
 
 async def test_a_caller_that_resumes_says_that_it_has_the_start(start, session):
-    caller = Caller(session, await start(pace=Pace(5, 0, 0.3)))
+    caller = Caller(session, await start(pace=Pace(5, 0, 0.6)))
     async with caller.post(headers={"Last-Event-ID": "3"}) as response:
         await caller.rows(1, ("pending",))
         assert (await response.content.readuntil(b"\n")).startswith(b"id: 4")
