@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, assert_never
+from typing import Any, Literal, NamedTuple, assert_never
 
 from bridge.errors import FinishReason
 from bridge.events import Id, ToolState
@@ -31,9 +31,11 @@ class MessageStart:
     message_id: Id
 
 
-@dataclass(frozen=True, slots=True)
-class MessageChunk:
-    """Text; a merged chunk covers ``from_seq`` to ``seq``, any other covers ``seq`` alone (from 1)."""
+class MessageChunk(NamedTuple):
+    """Text; a merged chunk covers ``from_seq`` to ``seq``, any other covers ``seq`` alone (from 1).
+
+    The one value made for every delta, and a tuple is made three times faster than a frozen dataclass.
+    """
 
     request_id: Id
     room_id: Id

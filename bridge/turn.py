@@ -227,8 +227,11 @@ class Turn:
             self._thoughts.append(whole)
 
     def _counted(self, pairs: _Pairs, text: str) -> str:
-        whole = text if text.isascii() and not pairs.held else pairs.whole(text)
-        size_bytes = len(whole) if whole.isascii() else len(whole.encode())
+        if text.isascii() and not pairs.held:
+            whole, size_bytes = text, len(text)
+        else:
+            whole = pairs.whole(text)
+            size_bytes = len(whole.encode())
         if self._content_bytes + size_bytes > self._content_limit_bytes:
             pairs.rest()
             raise AnswerTooLarge(f"unable to hold the answer; it is over {self._content_limit_bytes} bytes")
@@ -247,7 +250,7 @@ class Turn:
         self._out.append(MessageReasoning(self.request_id, self.room_id, self.message_id, delta))
 
     def _flush_text(self) -> None:
-        delta = "".join(self._gathered)
+        delta = self._gathered[0] if len(self._gathered) == 1 else "".join(self._gathered)
         self._gathered.clear()
         self._parts.append(delta)
         self.seq += 1

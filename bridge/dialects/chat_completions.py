@@ -46,14 +46,10 @@ class ChatCompletions(JsonDialect):
         choices = value.get("choices")
         if not isinstance(choices, list):
             return []
-        events: list[Event] = []
         for choice in choices:
             if isinstance(choice, dict) and choice.get("index", 0) == 0:
-                if not self._started:
-                    self._started = True
-                    events.append(Started(id_of(value, "id")))
-                events += self._choice(choice)
-        return events
+                return self._choice(choice) if self._started else self._start(value, choice)
+        return []
 
     def done(self) -> list[Event]:
         """Return the end; before any finish reason it is a cut."""
@@ -66,14 +62,18 @@ class ChatCompletions(JsonDialect):
         self.ended = True
         return [Finished("content-filter" if self._refused and self._reason == "stop" else self._reason)]
 
+    def _start(self, value: Json, choice: Json) -> list[Event]:
+        self._started = True
+        return [Started(id_of(value, "id")), *self._choice(choice)]
+
     def _choice(self, choice: Json) -> list[Event]:
         if self.whole:  # what comes behind the finish reason is late
             return []
-        delta = object_of(choice, "delta")
-        events = self._text(delta)
-        if len(delta) > 1 or not events:
-            events = self._thought(delta) + events + self._calls(delta)
-        reason = choice.get("finish_reason")
+        delta, reason = object_of(choice, "delta"), choice.get("finish_reason")
+        text = delta.get("content")
+        if reason is None and len(delta) == 1 and isinstance(text, str) and text:
+            return [Delta(text)]  # the usual chunk holds text and nothing else
+        events = self._thought(delta) + self._text(delta) + self._calls(delta)
         if isinstance(reason, str) and reason:
             self.whole = True
             self._reason = _FINISH.get(reason, "other")
