@@ -85,10 +85,9 @@ class ChatCompletions(JsonDialect):
         return [Reasoning(text)] if text else []
 
     def _text(self, delta: Json) -> list[Event]:
-        text = text_of(delta, "content")
-        if delta.get("refusal"):
-            self._refused = True
-            text += text_of(delta, "refusal")
+        refusal = text_of(delta, "refusal")
+        self._refused = self._refused or bool(refusal)
+        text = text_of(delta, "content") + refusal
         return [Delta(text)] if text else []
 
     def _calls(self, delta: Json) -> list[Event]:
