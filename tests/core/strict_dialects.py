@@ -48,7 +48,7 @@ def records(stream):
             data, *_ = closed.rpartition("\n")
             before = named.setdefault(name, said) if name and naming and "\n" in closed else said
             naming = naming and before == said
-            if data and (before is said or not naming):
+            if "\n" in closed and (before is said or not naming):
                 found.append((event, data))
     return found
 
@@ -68,6 +68,8 @@ def _words(found, *, trpc, has_done):
     for event, data in found:
         if trpc and event == "return":
             return
+        if not data and not (trpc and event == "serialized-error"):
+            continue  # a record without data; tRPC's own words need none
         if trpc and event in ENVELOPE:
             continue
         if event == "error" or (trpc and event == "serialized-error"):
