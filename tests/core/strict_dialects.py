@@ -72,7 +72,9 @@ def _words(found, *, trpc, has_done):
             continue  # a record without data; tRPC's own words need none
         if trpc and event in ENVELOPE:
             continue
-        if event == "error" or (trpc and event == "serialized-error"):
+        if trpc and event == "error" and (said := _object(data)) is not BAD:
+            yield {**said, "type": "error"}  # it may bring the text that is kept
+        elif event == "error" or (trpc and event == "serialized-error"):
             yield ERROR
         elif data != "[DONE]":
             yield _object(data)
