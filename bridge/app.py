@@ -1,5 +1,6 @@
 """The composition root: the only place where things are built and joined."""
 
+import asyncio
 import errno
 import logging
 import socket
@@ -12,13 +13,18 @@ from bridge.dialects import DIALECTS
 from bridge.doors import health, page
 from bridge.doors.admin import FlagDoor
 from bridge.doors.namespace import BridgeNamespace, EventNames
-from bridge.errors import BridgeError, SettingsError
+from bridge.errors import BridgeError, SettingsError, StoreUnavailable
+from bridge.node import Node
+from bridge.ports import Inbox, Journal
 from bridge.profiles import Profile
-from bridge.relay import Limits, Relay
+from bridge.pump import Limits
+from bridge.redis_client import RedisClient
+from bridge.relay import Relay
 from bridge.rooms import Rooms
 from bridge.settings import Settings
 from bridge.sockets import engine
-from bridge.stores.memory import MemoryFlag, MemoryJournal
+from bridge.stores.memory import MemoryFlag, MemoryInbox, MemoryJournal
+from bridge.stores.redis import RedisStore
 from bridge.telemetry import LogTelemetry, SystemClock
 
 INBOUND_LIMIT_BYTES = 2 * 1024 * 1024
@@ -40,8 +46,12 @@ class App:
         self._settings = settings
         self.telemetry = LogTelemetry()
         self.flag = MemoryFlag(value=settings.chat_streaming_enabled)
-        self._journal = MemoryJournal(clock.monotonic_s, window_s=settings.resume_window_s)
-        self._rooms = Rooms(self._journal)
+        self._redis = _redis(settings, clock.new_id()) if settings.redis_url else None
+        self._journal: Journal = self._redis or MemoryJournal(
+            clock.monotonic_s, window_s=settings.resume_window_s
+        )
+        self._inbox: Inbox = self._redis or MemoryInbox()
+        self._rooms = Rooms(self._journal, self._inbox)
         self._profile = profile
         self._dialect = dialect(settings)
         self._clock = clock
@@ -50,6 +60,11 @@ class App:
     async def start(self) -> str:
         """Listen, and return the address of the server. Raises `ListenError`."""
         settings = self._settings
+        if self._redis is not None:
+            try:
+                await self._redis.start()
+            except StoreUnavailable as error:  # it may be back before a device needs it
+                self.telemetry.fault(error)
         self._backend = HttpBackend(
             settings.backend_url,
             self._profile,
@@ -58,6 +73,8 @@ class App:
             connect_s=settings.connect_s,
         )
         self.relay = self._relay()
+        self._member = self._place()
+        self._node = asyncio.create_task(self._member.run(), name="node")
         self._sio = self._server()
         self._runner = web.AppRunner(self._web(), access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -69,12 +86,16 @@ class App:
     async def stop(self) -> None:
         """Refuse new turns at once, let the running ones end, then close everything."""
         await self.relay.drain(self._settings.drain_s)
+        self._node.cancel()
+        await asyncio.gather(self._node, return_exceptions=True)
         await engine.disconnect_all(self._sio.eio, CLOSE_S)
         await self._sio.shutdown()
         await self._namespace.close()
         if self._runner is not None:
             await self._runner.cleanup()
         await self._backend.close()
+        if self._redis is not None:
+            await self._redis.close()
 
     def _relay(self) -> Relay:
         settings = self._settings
@@ -94,6 +115,17 @@ class App:
             telemetry=self.telemetry,
             clock=self._clock,
             limits=limits,
+        )
+
+    def _place(self) -> Node:
+        return Node(
+            journal=self._journal,
+            inbox=self._inbox,
+            relay=self.relay,
+            rooms=self._rooms,
+            telemetry=self.telemetry,
+            clock=self._clock,
+            lease_s=self._settings.lease_s,
         )
 
     def _server(self) -> socketio.AsyncServer:
@@ -133,10 +165,20 @@ class App:
         app = web.Application()
         self._sio.attach(app)
         door = FlagDoor(self.flag, token=settings.admin_token, open_without_token=settings.demo)
-        app.add_routes([*health.routes(self.relay), *door.routes()])
+        app.add_routes([*health.routes(self.relay, self._member), *door.routes()])
         if settings.demo:
             app.add_routes(page.routes())
         return app
+
+
+def _redis(settings: Settings, node_id: str) -> RedisStore:
+    return RedisStore(
+        RedisClient(settings.redis_url),
+        node_id,
+        lease_s=settings.lease_s,
+        turn_s=settings.turn_s + 60.0,
+        window_s=settings.resume_window_s,
+    )
 
 
 def dialect(settings: Settings) -> Says:

@@ -19,7 +19,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from bridge.dialects.base import Dialect, Frame
 from bridge.errors import BackendCut, BackendError, BackendMalformed, BackendRefused, BackendUnreachable
-from bridge.events import Completed, Event, Failed, Finished, Id, Started, valid_id
+from bridge.events import Completed, Event, Failed, Finished, Id, Position, Started, valid_id
 from bridge.framing import Framing, Repeats
 from bridge.ports import Prompt
 from bridge.profiles import Asked, Profile, ask, pick
@@ -59,6 +59,7 @@ class HttpBackend:
         connect_s: float,
     ) -> None:
         self.idempotent = profile.idempotent
+        self.resumes = profile.resumes
         self._profile = profile
         self._dialect = dialect
         self._stream_ended = stream_ended
@@ -78,18 +79,21 @@ class HttpBackend:
         """Close every connection."""
         await self._client.aclose()
 
-    def stream(self, prompt: Prompt) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+    def stream(self, prompt: Prompt, after: str = "") -> AbstractAsyncContextManager[AsyncIterator[Event]]:
         """Ask for the answer piece by piece; see `Backend.stream`."""
-        return self._stream(prompt)
+        return self._stream(prompt, after)
 
     @asynccontextmanager
-    async def _stream(self, prompt: Prompt) -> AsyncIterator[AsyncIterator[Event]]:
-        async with self.exchange(prompt) as exchange:
-            yield _events(exchange)
+    async def _stream(self, prompt: Prompt, after: str) -> AsyncIterator[AsyncIterator[Event]]:
+        async with self.exchange(prompt, after) as exchange:
+            yield _positioned(exchange) if self.resumes else _events(exchange)
 
     @asynccontextmanager
-    async def exchange(self, prompt: Prompt) -> AsyncIterator["Exchange"]:
-        """Make the streaming call; leaving the context closes it. Raises `BackendError`."""
+    async def exchange(self, prompt: Prompt, after: str = "") -> AsyncIterator["Exchange"]:
+        """Make the streaming call, or go on behind ``after``; leaving the context closes it.
+
+        Raises `BackendError`.
+        """
         taken, name = await self._prepared(prompt)
         asked = ask(self._profile, self._profile.stream, prompt, taken)
 
@@ -97,7 +101,7 @@ class HttpBackend:
             more = {"Last-Event-ID": last_event_id} if last_event_id else {}
             return await self._send(prompt, asked, _EVENT_STREAM, more)
 
-        response = await send("")
+        response = await send(after)
         exchange = Exchange(response, self._dialect, send if self._profile.resumes else None, name)
         try:
             yield exchange
@@ -252,6 +256,15 @@ async def _events(exchange: Exchange) -> AsyncIterator[Event]:
     async for _, events in exchange.heard():
         for event in events:
             yield event
+
+
+async def _positioned(exchange: Exchange) -> AsyncIterator[Event]:
+    """Give the events, and behind those of each frame with an id, but the last, where the stream is."""
+    async for frame, events in exchange.heard():
+        for event in events:
+            yield event
+        if frame.id and not (events and isinstance(events[-1], Finished | Failed)):
+            yield Position(frame.id)
 
 
 async def _gathered(prompt: Prompt, events: AsyncIterator[Event]) -> Completed:

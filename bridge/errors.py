@@ -5,6 +5,7 @@
     BridgeError
     ├── SettingsError          the operator's: a setting cannot be used
     ├── IllegalMove            ours: an event came in a state that does not allow it
+    ├── StoreUnavailable       the store's: no answer in time; the same may succeed later
     ├── RequestError           the device's: what it asked cannot be done; goes into the ack
     └── TurnError              why a turn did not come to its own end; goes into its end message
         ├── TurnInterrupted        ours: the process goes down
@@ -73,6 +74,10 @@ class SettingsError(BridgeError):
 
 class IllegalMove(BridgeError):
     """An event came in a state that does not allow it; nothing has changed."""
+
+
+class StoreUnavailable(BridgeError):
+    """The store gave no answer in time; whether it acted is unknown, and it may be asked again."""
 
 
 class RequestError(BridgeError):

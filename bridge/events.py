@@ -52,6 +52,13 @@ class Conversation:
 
 
 @dataclass(frozen=True, slots=True)
+class Position:
+    """All before this is what the backend has said up to its frame ``frame_id``, from which it can go on."""
+
+    frame_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """What the backend is busy with: ``thinking``, ``tool_calling``, ..."""
 
@@ -94,4 +101,4 @@ class Completed:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-Event = Started | Delta | Reasoning | Conversation | Status | Tool | Finished | Failed | Completed
+Event = Started | Delta | Reasoning | Conversation | Position | Status | Tool | Finished | Failed | Completed

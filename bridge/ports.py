@@ -4,9 +4,11 @@ Every asynchronous method may be cancelled at any await and leaves nothing half 
 the event loop. What an implementation must keep is written here; what it is made of, it alone knows.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Protocol
 
 from bridge.errors import FinishReason
@@ -32,9 +34,11 @@ class Backend(Protocol):
 
     idempotent: bool
     """True when a second call with the same request id never makes a second answer."""
+    resumes: bool
+    """True when a call may go on behind a position that an earlier one told."""
 
-    def stream(self, prompt: Prompt) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
-        """Ask for the answer piece by piece; leaving the context closes the call.
+    def stream(self, prompt: Prompt, after: str = "") -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """Ask for the answer piece by piece, or for what is behind ``after``; leaving the context closes it.
 
         The last event is Finished or Failed. Entering and iterating raise `BackendError`. Only the
         connection has a deadline here: those of the text are the relay's.
@@ -50,20 +54,22 @@ class Backend(Protocol):
 class Claim:
     """A wish to own the turn of a request; ``digest`` tells its content from another's.
 
-    ``turn_id`` names the turn inside the bridge, ``turn_limit`` is how many may run in the room.
+    ``turn_id`` names the turn inside the bridge, ``turn_limit`` is how many may run in the room. The prompt
+    and whether the turn streams are kept with it, for the node that may have to take it over.
     """
 
     turn_id: str
-    room_id: Id
-    user: str
-    request_id: Id
+    prompt: Prompt
+    streaming: bool
     digest: str
     turn_limit: int
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """The turn is ours: nobody else will call the backend for this request."""
+    """The turn is ours, in ``epoch`` 1: nobody else will call the backend for this request."""
+
+    epoch: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +89,73 @@ class Busy:
     """As many turns run in the room as may."""
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a turn says next: the ``number``-th of its batches, from 1, without holes.
+
+    ``position`` is the id of the backend's last frame that the text up to here holds, empty where unknown.
+    """
+
+    number: int
+    messages: Sequence[Message]
+    ended: bool = False
+    position: str = ""
+
+
+class Kept(Enum):
+    """What became of a batch."""
+
+    OK = "ok"
+    DUPLICATE = "duplicate"
+    """It was kept before: a repeat of ours, and as good as OK."""
+    GAP = "gap"
+    """Batches before it are missing."""
+    FENCED = "fenced"
+    """Another node owns the turn now."""
+    CLOSED = "closed"
+    """The turn has ended."""
+    GONE = "gone"
+    """Nothing is known of the turn (any more)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What became of a batch, and whether someone wants the turn to stop."""
+
+    kept: Kept
+    stop: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A turn that is ours now because its owner's lease expired, as far as it came."""
+
+    epoch: int
+    claim: Claim
+    transcript: Transcript
+    position: str
+    stop: bool
+
+
 class Journal(Protocol):
-    """The kept messages of every turn, until the resume window after its end has passed."""
+    """The kept messages of every turn, until the resume window after its end has passed.
+
+    The node that claims a turn owns it. It holds a lease, renewed by every append and by `renew`; once that
+    has expired another node may take the turn over, under the next epoch. An owner of an earlier epoch is
+    fenced: nothing it says is kept. The fence decides, not the clock. Every method but `append` raises
+    `StoreUnavailable` when it got no answer in time.
+    """
 
     async def claim(self, claim: Claim) -> Claimed | Attached | Conflict | Busy:
         """Decide in one step who owns the turn of (room, user, request id)."""
         ...
 
-    async def append(self, turn_id: str, messages: Sequence[Message], *, ended: bool) -> None:
-        """Keep ``messages``, in order, and with ``ended`` that nothing follows. An ended turn is closed."""
+    def append(self, turn_id: str, epoch: int, batch: Batch) -> asyncio.Future[Appended]:
+        """Keep ``batch``, and let every other node of the room know; may be asked again with the same batch.
+
+        Does not wait: the future is done once it is kept, which may be as late as the store comes back.
+        Batches of one turn are kept in the order of the calls.
+        """
         ...
 
     async def read(self, turn_id: str) -> Transcript | None:
@@ -102,6 +166,85 @@ class Journal(Protocol):
         self, room_id: Id, *, message_id: Id | None = None, request_id: Id | None = None
     ) -> str | None:
         """Return the turn of a room by the name of its answer or of its request, None when unknown."""
+        ...
+
+    async def stop(self, turn_id: str) -> bool:
+        """Ask the owner of a running turn to stop it; False when the turn is unknown or has ended."""
+        ...
+
+    async def restore(self, taken: Taken, batch: Batch) -> Kept:
+        """Keep a turn anew whose journal is gone, under its epoch, ``batch`` being all it has said."""
+        ...
+
+    async def renew(self, turns: Mapping[str, int]) -> None:
+        """Renew the leases of ``turns`` (turn id to epoch), as far as they are still ours."""
+        ...
+
+    async def release(self, turn_id: str, epoch: int) -> bool:
+        """Give a running turn away: another node, or this one's successor, may take it at once.
+
+        False where nobody could: the journal dies with this process.
+        """
+        ...
+
+    async def overdue(self) -> list[Taken]:
+        """Take over turns whose lease has expired, a few at a time."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A letter: a turn of another node said ``batch``."""
+
+    turn_id: str
+    room_id: Id
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A letter: messages of a room that belong to no turn, such as a user's own."""
+
+    room_id: Id
+    messages: Sequence[Message]
+
+
+@dataclass(frozen=True, slots=True)
+class StopWanted:
+    """A letter: a turn that this node owns shall stop."""
+
+    turn_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A letter in the place of some that are lost: what this node knows of its rooms may be behind."""
+
+
+Letter = Said | Told | StopWanted | Lost
+
+
+class Inbox(Protocol):
+    """What this node must still hear of the rooms it holds. Raises `StoreUnavailable` as the journal does."""
+
+    async def enter(self, room_id: Id) -> list[Transcript]:
+        """Hold a room, and return its running turns, in one step: what follows reaches the inbox."""
+        ...
+
+    async def leave(self, room_id: Id) -> None:
+        """Hold a room no longer."""
+        ...
+
+    async def tell(self, room_id: Id, messages: Sequence[Message]) -> None:
+        """Put ``messages`` into the inboxes of the other nodes of a room."""
+        ...
+
+    async def beat(self) -> bool:
+        """Say that this node lives; False when it was taken for dead: it has to enter its rooms again."""
+        ...
+
+    def letters(self) -> AsyncIterator[Letter]:
+        """Give what comes, in order, for as long as it is iterated; survives every loss of the connection."""
         ...
 
 

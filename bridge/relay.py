@@ -1,32 +1,25 @@
-"""Runs turns: claim, flag, backend, journal, rooms; ends every turn exactly once, on every path.
+"""Runs turns: claim, flag, backend, journal, rooms; ends each exactly once; takes over those of the dead.
 
-A streamed turn has two tasks. The reader takes the backend's events into the `Turn` and never waits for
-the journal; the writer takes all that gathered, journals it, and lets the room hear it.
+A turn has two tasks. The reader takes the backend's events into the `Turn` and never waits for the
+journal; the writer takes all that gathered, has it journalled, and lets the room hear it. A journal that
+does not answer is not waited for: the devices of this node hear on, and the batches are kept once it is
+back. What the journal says of a batch decides: a writer that was fenced says nothing more.
 """
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bridge.errors import (
-    AnswerTooLarge,
-    BackendCut,
-    BackendError,
-    BackendRefused,
-    BackendSilent,
-    BackendStalled,
-    RequestError,
-    TurnBroken,
-    TurnError,
-    TurnInterrupted,
-    TurnOverdue,
-)
-from bridge.events import Event, Failed, Finished, Id, Started
+from bridge.errors import RequestError, StoreUnavailable, TurnBroken, TurnInterrupted
+from bridge.events import Failed, Finished, Id
 from bridge.messages import NewMessage
 from bridge.ports import (
+    Appended,
     Attached,
     Backend,
+    Batch,
     Busy,
     Claim,
     Claimed,
@@ -35,30 +28,24 @@ from bridge.ports import (
     Device,
     Flag,
     Journal,
+    Kept,
     Prompt,
+    Taken,
     Telemetry,
     TurnReport,
 )
+from bridge.pump import Limits, Pump
 from bridge.requests import Send
 from bridge.rooms import Rooms
+from bridge.transcript import Transcript
 from bridge.turn import Turn
 
-RETRY_AFTER_S = (0.1, 0.3)
-"""The second call waits between these; where in between is chance."""
-RETRY_AFTER_LIMIT_S = 2.0
-"""A backend that wants to be left alone for longer than this is not asked again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a turn may take and show: durations in seconds, sizes in bytes."""
-
-    first_delta_s: float = 10.0
-    stall_s: float = 15.0
-    turn_s: float = 120.0
-    turns_per_room: int = 4
-    answer_bytes: int = 1024 * 1024
-    show_reasoning: bool = False
+APPEND_S = 0.25
+"""A journal that has not kept a batch after so long is not waited for."""
+BEHIND_LIMIT = 4096
+"""So many batches of a turn may wait to be kept; beyond it the devices wait with them."""
+KEEP_LATE_S, LAST_WORD_S = 60.0, 1.0
+"""How long the last batches of an ended turn may still be kept in; and where the process goes down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,27 +59,28 @@ class Sent:
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """One running turn and what it is made of."""
+    """One running turn that this node owns, and what it is made of."""
 
-    turn_id: str
+    claim: Claim
+    epoch: int
     turn: Turn
-    prompt: Prompt
+    pump: Pump
+    gathered: asyncio.Event
+    number: int = 0
     began_at_s: float = 0.0
-    gathered: asyncio.Event = field(default_factory=asyncio.Event)
     reader: asyncio.Task[Failed | None] | None = None
     writer: asyncio.Task[None] | None = None
     ends_as: Finished | Failed | None = None
-    backend_calls: int = 0
-    arrived_calls: int = 0
+    behind: deque[asyncio.Future[Appended]] = field(default_factory=deque)
+    heard: Transcript | None = None
+    fenced: bool = False
+    last: Batch | None = None
     first_chunk_s: float | None = None
 
-    def take(self, event: Event) -> None:
-        """Let the turn have an event, and the writer know; too much text ends the turn."""
-        try:
-            self.turn.apply(event)
-        except AnswerTooLarge as error:
-            self.turn.apply(Failed(error))
-        self.gathered.set()
+    @property
+    def turn_id(self) -> str:
+        """The turn's name inside the bridge."""
+        return self.claim.turn_id
 
 
 class Relay:
@@ -132,6 +120,11 @@ class Relay:
         """How many turns run."""
         return len(self._runs)
 
+    @property
+    def owned(self) -> Mapping[str, int]:
+        """The turns of this node, turn id to epoch."""
+        return {turn_id: run.epoch for turn_id, run in self._runs.items()}
+
     async def send(self, device: Device, send: Send) -> Sent:
         """Begin the turn of ``send``, or attach to the one its request id has.
 
@@ -140,9 +133,9 @@ class Relay:
         self._rooms.check_joined(device, send.room_id)
         if self._draining:
             raise RequestError("draining", "unable to take the message; this node is going down, try again")
-        request_id = self._clock.new_id() if send.request_id is None else send.request_id
-        claim = self._claim(device, send, request_id)
-        match await self._journal.claim(claim):
+        claim = await self._claim(device, send)
+        request_id = claim.prompt.request_id
+        match await self._claimed(claim):
             case Attached(turn_id):
                 return await self._attach(device, send.room_id, request_id, turn_id)
             case Conflict():
@@ -151,8 +144,8 @@ class Relay:
             case Busy():
                 why = f"{claim.turn_limit} answers are under way in the room"
                 raise RequestError("busy", f"unable to take the message; {why}")
-            case Claimed():
-                await self._begin(device, send, claim)
+            case Claimed(epoch):
+                await self._begin(claim, epoch)
                 return Sent(request_id)  # the backend's first frame may name the answer otherwise
 
     async def stop(
@@ -160,6 +153,7 @@ class Relay:
     ) -> None:
         """End a running turn as ``cancelled`` and close its backend call; an ended one stays as it is.
 
+        A turn of another node is stopped there; this returns once that is sure to happen.
         Raises `RequestError`: ``not_joined``, ``unknown_message``.
         """
         self._rooms.check_joined(device, room_id)
@@ -167,27 +161,83 @@ class Relay:
         if turn_id is None:
             raise RequestError("unknown_message", "unable to stop; the room has no such turn")
         run = self._runs.get(turn_id)
-        if run is not None and run.writer is not None:
+        if run is None or run.writer is None:
+            await self._journal.stop(turn_id)
+        else:
             self._interrupt(run, Finished("cancelled"))
             await asyncio.wait({run.writer})
 
+    def stop_wanted(self, turn_id: str) -> None:
+        """Stop a turn of this node because a device of another one wants it."""
+        if run := self._runs.get(turn_id):
+            self._interrupt(run, Finished("cancelled"))
+
+    def take_over(self, taken: Taken) -> None:
+        """Go on with a turn whose owner is gone, from where its journal ends."""
+        claim = taken.claim
+        run = self._run(claim, taken.epoch)
+        run.turn.go_on(taken.transcript)
+        run.turn.position = taken.position
+        run.number = taken.transcript.number
+        self._rooms.catch_up(claim.prompt.room_id, taken.transcript)
+        self._start(run, asyncio.create_task(run.pump.go_on(), name=f"reader {run.turn_id}"))
+        if taken.stop:
+            self._interrupt(run, Finished("cancelled"))
+
     async def drain(self, for_s: float) -> None:
-        """Take no new turn, give the running ones ``for_s`` seconds, end the rest as ``interrupted``."""
+        """Take no new turn, give the running ones ``for_s`` seconds; hand the rest over.
+
+        Where nobody could take them they end as ``interrupted``.
+        """
         self._draining = True
         writers = {run.writer for run in self._runs.values() if run.writer is not None}
         if not writers:
             return
         _, late = await asyncio.wait(writers, timeout=for_s)
-        for run in self._runs.values():
+        for run in list(self._runs.values()):
+            await self._hand_over(run)
+        if late:
+            _, unkept = await asyncio.wait(late, timeout=LAST_WORD_S)
+            for writer in unkept:
+                writer.cancel()
+            await asyncio.gather(*unkept, return_exceptions=True)
+
+    async def _hand_over(self, run: Run) -> None:
+        try:
+            given = await self._journal.release(run.turn_id, run.epoch)
+        except StoreUnavailable:
+            given = False
+        if given:
+            self._lose(run)
+        else:
             why = "unable to finish the answer; this node is going down"
             self._interrupt(run, Failed(TurnInterrupted(why)))
-        if late:
-            await asyncio.wait(late)
 
-    def _claim(self, device: Device, send: Send, request_id: Id) -> Claim:
-        digest = hashlib.sha256(send.content.encode()).hexdigest()
+    async def _claim(self, device: Device, send: Send) -> Claim:
+        request_id = self._clock.new_id() if send.request_id is None else send.request_id
         turn_id = self._clock.new_id()
-        return Claim(turn_id, send.room_id, device.user, request_id, digest, self._limits.turns_per_room)
+        prompt = Prompt(request_id, send.room_id, turn_id, send.content, device.user, send.extra)
+        streaming = await self._flag.streaming(send.room_id, device.user)
+        digest = hashlib.sha256(send.content.encode()).hexdigest()
+        return Claim(turn_id, prompt, streaming, digest, self._limits.turns_per_room)
+
+    async def _claimed(self, claim: Claim) -> Claimed | Attached | Conflict | Busy:
+        """Claim; where no store answers, this node decides alone, for its own devices."""
+        try:
+            return await self._journal.claim(claim)
+        except StoreUnavailable as error:
+            self._telemetry.fault(error)
+        mine = claim.prompt
+        for run in self._runs.values():
+            prompt = run.claim.prompt
+            same = (prompt.room_id, prompt.user, prompt.request_id) == (
+                mine.room_id,
+                mine.user,
+                mine.request_id,
+            )
+            if same:
+                return Attached(run.turn_id) if run.claim.digest == claim.digest else Conflict()
+        return Claimed()
 
     async def _attach(self, device: Device, room_id: Id, request_id: Id, turn_id: str) -> Sent:
         await self._rooms.attach(device, room_id, turn_id)
@@ -197,32 +247,34 @@ class Relay:
         kept = await self._journal.read(turn_id)
         return Sent(request_id, kept.message_id if kept else None, duplicate=True)
 
-    async def _begin(self, device: Device, send: Send, claim: Claim) -> None:
-        streaming = await self._flag.streaming(send.room_id, device.user)
-        turn = Turn(
-            request_id=claim.request_id,
-            room_id=send.room_id,
-            message_id=claim.turn_id,
-            streaming=streaming,
-            created_at=self._clock.utc,
-            content_limit_bytes=self._limits.answer_bytes,
-            reasoning=self._limits.show_reasoning,
-        )
-        names = (claim.request_id, send.room_id, claim.turn_id)
-        run = Run(claim.turn_id, turn, Prompt(*names, send.content, device.user, send.extra))
-        run.began_at_s = self._clock.monotonic_s()
-        self._rooms.hear(send.room_id, [self._said_by_user(run.prompt)])
-        self._start(run)
+    async def _begin(self, claim: Claim, epoch: int) -> None:
+        run = self._run(claim, epoch)
+        await self._rooms.tell(claim.prompt.room_id, [self._said_by_user(claim.prompt)])
+        run.gathered.set()
+        self._start(run, asyncio.create_task(run.pump.run(), name=f"reader {run.turn_id}"))
 
     def _said_by_user(self, prompt: Prompt) -> NewMessage:
         ids = (prompt.request_id, prompt.room_id, self._clock.new_id())
         return NewMessage(*ids, "user", prompt.content, self._clock.utc())
 
-    def _start(self, run: Run) -> None:
+    def _run(self, claim: Claim, epoch: int) -> Run:
+        prompt, gathered = claim.prompt, asyncio.Event()
+        turn = Turn(
+            request_id=prompt.request_id,
+            room_id=prompt.room_id,
+            message_id=prompt.message_id,
+            streaming=claim.streaming,
+            created_at=self._clock.utc,
+            content_limit_bytes=self._limits.answer_bytes,
+            reasoning=self._limits.show_reasoning,
+        )
+        calls = Pump(self._backend, self._limits, self._clock, turn=turn, prompt=prompt, gathered=gathered)
+        return Run(claim, epoch, turn, calls, gathered, began_at_s=self._clock.monotonic_s())
+
+    def _start(self, run: Run, reader: asyncio.Task[Failed | None]) -> None:
         self._runs[run.turn_id] = run
-        run.gathered.set()
-        run.reader = asyncio.create_task(self._read(run), name=f"reader {run.turn_id}")
-        run.reader.add_done_callback(lambda reader: self._reader_done(run, reader))
+        run.reader = reader
+        run.reader.add_done_callback(lambda done: self._reader_done(run, done))
         run.writer = asyncio.create_task(self._write(run), name=f"writer {run.turn_id}")
 
     def _interrupt(self, run: Run, ends_as: Finished | Failed) -> None:
@@ -230,146 +282,104 @@ class Relay:
             run.ends_as = ends_as
             run.reader.cancel()
 
+    def _lose(self, run: Run) -> None:
+        """Say no more of a turn that is another node's: close its backend call, end nothing."""
+        run.fenced = True
+        run.gathered.set()
+        if run.reader is not None:
+            run.reader.cancel()
+
     def _reader_done(self, run: Run, reader: asyncio.Task[Failed | None]) -> None:
         """See to it that the turn has ended, however its reader did: the one place that knows every way."""
         fault = None if reader.cancelled() else reader.exception()
         if fault is not None:
             self._telemetry.fault(fault)
-        if run.turn.ended:
+        if run.turn.ended or run.fenced:
             return
         if reader.cancelled():
             why = "unable to finish the answer; the bridge goes down"
-            run.take(run.ends_as or Failed(TurnInterrupted(why)))
+            run.pump.take(run.ends_as or Failed(TurnInterrupted(why)))
         else:
             failed = None if fault else reader.result()
-            run.take(failed or Failed(TurnBroken("unable to finish the answer; the bridge failed")))
-
-    async def _read(self, run: Run) -> Failed | None:
-        """Let the turn have its answer by the path it is pinned to; return why there is none."""
-        try:
-            async with asyncio.timeout(self._limits.turn_s):
-                return await (self._stream(run) if run.turn.streaming else self._complete(run, calls=2))
-        except TimeoutError:
-            return Failed(TurnOverdue("unable to finish the answer; the turn took too long"))
-
-    async def _stream(self, run: Run) -> Failed | None:
-        """Stream; where that failed, do what can neither repeat shown text nor make a second answer."""
-        failed = await self._pump(run)
-        if failed and not run.turn.shown and self._may_retry(run, failed.error):
-            await self._pause(failed.error)
-            failed = await self._pump(run)
-        if failed and run.turn.shown:
-            return await self._supply_rest(run, failed)
-        if failed and self._may_ask_again(run, failed.error):
-            return await self._complete(run, calls=1)
-        return failed
-
-    async def _complete(self, run: Run, *, calls: int) -> Failed | None:
-        """Ask for the whole answer, at most ``calls`` times."""
-        failed = await self._ask(run)
-        if failed and calls > 1 and self._may_retry(run, failed.error):
-            await self._pause(failed.error)
-            failed = await self._ask(run)
-        return failed
-
-    async def _supply_rest(self, run: Run, failed: Failed) -> Failed | None:
-        """Ask for the whole of an answer that was cut; where that gives none in time, it stays cut."""
-        if not (isinstance(failed.error, BackendCut) and self._may_ask_again(run, failed.error)):
-            return failed
-        try:
-            async with asyncio.timeout(self._limits.stall_s):
-                return failed if await self._ask(run) else None
-        except TimeoutError:
-            return failed
-
-    def _may_ask_again(self, run: Run, failure: TurnError) -> bool:
-        """Return whether another call can make no second answer: a backend works once, or knows repeats."""
-        calls = 2 if self._backend.idempotent else 1
-        soon = not isinstance(failure, BackendRefused) or failure.retry_after_s <= RETRY_AFTER_LIMIT_S
-        return soon and not failure.final and run.arrived_calls < calls
-
-    def _may_retry(self, run: Run, failure: TurnError) -> bool:
-        return failure.can_retry and self._may_ask_again(run, failure)
-
-    async def _pause(self, failure: TurnError) -> None:
-        least_s, most_s = RETRY_AFTER_S
-        asked_s = failure.retry_after_s if isinstance(failure, BackendRefused) else 0.0
-        await asyncio.sleep(max(asked_s, least_s + (most_s - least_s) * self._clock.jitter()))
-
-    async def _ask(self, run: Run) -> Failed | None:
-        """Make one complete call; return why it failed, None when the turn ended."""
-        run.backend_calls += 1
-        try:
-            answer = await self._backend.complete(run.prompt)
-        except TurnError as error:
-            return self._failed(run, Failed(error))
-        if len(answer.content.encode()) > self._limits.answer_bytes:
-            why = f"it is over {self._limits.answer_bytes} bytes"
-            return Failed(AnswerTooLarge(f"unable to take the answer; {why}"))
-        run.take(answer)
-        return None
-
-    async def _pump(self, run: Run) -> Failed | None:
-        """Make one streaming call and take its events; return why it failed, None when the turn ended."""
-        run.backend_calls += 1
-        try:
-            async with asyncio.timeout(self._limits.first_delta_s) as deadline:
-                async with self._backend.stream(run.prompt) as events:
-                    failed = await self._take_all(run, events, deadline)
-        except TimeoutError:
-            failed = Failed(self._missed_deadline(run))
-        except BackendError as error:
-            failed = Failed(error)
-        return failed and self._failed(run, failed)
-
-    @staticmethod
-    def _failed(run: Run, failed: Failed) -> Failed:
-        run.arrived_calls += failed.error.arrived
-        return failed
-
-    async def _take_all(
-        self, run: Run, events: AsyncIterator[Event], deadline: asyncio.Timeout
-    ) -> Failed | None:
-        now = asyncio.get_running_loop().time
-        async for event in events:
-            match event:
-                case Failed():
-                    return event
-                case Started():
-                    run.take(event)
-                case _:
-                    run.take(event)
-                    if run.turn.ended:
-                        return None
-                    deadline.reschedule(now() + self._limits.stall_s)
-        return Failed(BackendCut("unable to finish the answer; the stream said no end"))
-
-    def _missed_deadline(self, run: Run) -> BackendError:
-        if run.turn.shown:
-            return BackendStalled("unable to finish the answer; the backend stalled")
-        return BackendSilent("unable to answer; the backend gave no text in time")
+            run.pump.take(failed or Failed(TurnBroken("unable to finish the answer; the bridge failed")))
 
     async def _write(self, run: Run) -> None:
-        """Journal what gathered, then let the room hear it, until the turn has ended. Forgets the run."""
+        """Have kept what gathered, and let the room hear it, until the turn has ended. Forgets the run."""
         try:
             ended = False
-            while not ended:
+            while not (ended or run.fenced):
                 await run.gathered.wait()
                 ended = await self._write_gathered(run)
+            await self._keep_late(run)
         finally:
             del self._runs[run.turn_id]
-            self._telemetry.turn_ended(self._report(run))
+            if not run.fenced:
+                self._telemetry.turn_ended(self._report(run))
 
     async def _write_gathered(self, run: Run) -> bool:
         run.gathered.clear()
-        ended = run.turn.ended
-        messages = run.turn.take()
-        await self._journal.append(run.turn_id, messages, ended=ended)
+        ended, messages = run.turn.ended, run.turn.take()
+        if run.fenced or not (messages or ended):
+            return False
+        run.number += 1
+        batch = Batch(run.number, messages, ended, run.turn.position)
+        await self._keep(run, batch)
+        if run.fenced:
+            return False
+        run.last = batch
         if run.first_chunk_s is None and run.turn.seq:
             run.first_chunk_s = self._clock.monotonic_s() - run.began_at_s
-        if messages:
-            self._rooms.hear_turn(run.turn_id, messages, ended=ended)
+        self._rooms.hear_turn(run.turn_id, run.claim.prompt.room_id, batch)
+        run.heard = run.heard or self._rooms.running(run.turn_id, run.claim.prompt.room_id)
         return ended
+
+    async def _keep(self, run: Run, batch: Batch) -> None:
+        """Have ``batch`` kept; wait for it as long as a device would not mind."""
+        if len(run.behind) >= BEHIND_LIMIT:
+            await asyncio.wait({run.behind[0]})
+        kept = self._journal.append(run.turn_id, run.epoch, batch)
+        if kept.done():
+            await self._judge(run, kept, batch)
+            return
+        run.behind.append(kept)
+        await asyncio.wait({kept}, timeout=APPEND_S)
+        while run.behind and run.behind[0].done():
+            await self._judge(run, run.behind.popleft(), batch)
+
+    async def _judge(self, run: Run, kept: asyncio.Future[Appended], batch: Batch) -> None:
+        """Act on what the journal said of a batch; ``batch`` is the last one."""
+        if kept.exception() is not None:
+            return
+        appended = kept.result()
+        match appended.kept:
+            case Kept.FENCED | Kept.CLOSED:
+                self._lose(run)
+            case Kept.GAP | Kept.GONE:
+                await self._restore(run, batch)
+                run.behind.clear()
+            case Kept.OK | Kept.DUPLICATE:
+                pass
+        if appended.stop:
+            self._interrupt(run, Finished("cancelled"))
+
+    async def _restore(self, run: Run, batch: Batch) -> None:
+        """Keep a turn anew whose journal was lost: the living owner has all of it."""
+        said = run.heard.messages() if run.heard is not None else []
+        more = batch.messages if run.heard is None or run.heard.number < batch.number else []
+        whole = Batch(batch.number, [*said, *more], batch.ended, batch.position)
+        nothing = Transcript(run.turn_id, run.claim.prompt.request_id)
+        taken = Taken(run.epoch, run.claim, nothing, batch.position, stop=False)
+        try:
+            await self._journal.restore(taken, whole)
+        except StoreUnavailable as error:
+            self._telemetry.fault(error)
+
+    async def _keep_late(self, run: Run) -> None:
+        """Wait until what is behind was kept, for a time that no device waits for."""
+        if run.behind and not run.fenced:
+            await asyncio.wait(set(run.behind), timeout=KEEP_LATE_S)
+        while run.behind and run.behind[0].done() and run.last is not None:
+            await self._judge(run, run.behind.popleft(), run.last)
 
     def _report(self, run: Run) -> TurnReport:
         turn = run.turn
@@ -382,7 +392,7 @@ class Relay:
             error_code=turn.error.code if turn.error else None,
             chunks=turn.seq,
             content_chars=len(turn.content),
-            backend_calls=run.backend_calls,
+            backend_calls=run.pump.calls,
             first_chunk_s=run.first_chunk_s,
             completion_s=self._clock.monotonic_s() - run.began_at_s,
             differs=turn.differs,

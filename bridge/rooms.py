@@ -2,18 +2,23 @@
 
 Every decision here is one synchronous step: a device enters a room, is told what it lacks and hears what
 follows, with nothing in between. That is why there is no gap and no repeat, whatever instant it chose.
+All devices of a room have heard what this node's transcripts hold, so one repair serves every loss: what a
+transcript of the journal holds beyond ours is what they lack.
 """
 
+import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bridge.errors import RequestError
+from bridge.errors import RequestError, StoreUnavailable
 from bridge.events import Id
 from bridge.messages import Message, NewMessage
-from bridge.ports import Device, Journal
-from bridge.transcript import Transcript
+from bridge.ports import Batch, Device, Inbox, Journal
+from bridge.transcript import Applied, Transcript
 
+EARLY_LIMIT = 1024
 ENDED_TURNS_REMEMBERED = 64
 """How many ended turns of a room a device is known to have heard, so that it is not told twice."""
 
@@ -47,6 +52,15 @@ class Resumed:
 class _Room:
     seats: dict[Device, deque[str]] = field(default_factory=dict)
     running: dict[str, Transcript] = field(default_factory=dict)
+    held: bool = False
+    """True while what other nodes say in this room reaches our inbox."""
+    entering: asyncio.Lock = field(default_factory=asyncio.Lock)
+    early: deque[tuple[str, Batch]] = field(default_factory=lambda: deque(maxlen=EARLY_LIMIT))
+    """What came between the entry and its answer; what does not fit is mended as any other gap."""
+
+    @property
+    def empty(self) -> bool:
+        return not self.seats and not self.running
 
     def running_as(self, message_id: Id) -> Transcript | None:
         return next((t for t in self.running.values() if t.message_id == message_id), None)
@@ -62,8 +76,9 @@ def hears(device: Device, message: Message) -> bool:
 class Rooms:
     """The rooms of this node."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, inbox: Inbox) -> None:
         self._journal = journal
+        self._inbox = inbox
         self._rooms: dict[Id, _Room] = {}
         self._joined: dict[Device, set[Id]] = {}
 
@@ -87,7 +102,7 @@ class Rooms:
         A device that is in already is told only what it names in ``resume``.
         """
         ended = await self._ended_turns(room_id, resume)
-        room = self._rooms.setdefault(room_id, _Room())
+        room = await self._entered(room_id)
         newcomer = device not in room.seats
         seat = room.seats.setdefault(device, deque(maxlen=ENDED_TURNS_REMEMBERED))
         self._joined.setdefault(device, set()).add(room_id)
@@ -108,14 +123,59 @@ class Rooms:
         room = self._rooms.get(room_id)
         if room is not None:
             room.seats.pop(device, None)
-            self._tidy(room_id, room)
 
     def gone(self, device: Device) -> None:
         """Let ``device`` out of all rooms; its turns go on."""
         for room_id in self._joined.pop(device, set()):
-            room = self._rooms[room_id]
-            room.seats.pop(device, None)
-            self._tidy(room_id, room)
+            self._rooms[room_id].seats.pop(device, None)
+
+    async def sweep(self) -> None:
+        """Leave rooms that nobody is in, and enter again those that we do not hold.
+
+        Raises `StoreUnavailable`.
+        """
+        for room_id, room in list(self._rooms.items()):
+            if room.empty:
+                async with room.entering:
+                    await self._forget(room_id, room)
+            elif not room.held:
+                await self._enter(room_id, room)
+
+    def lose_hold(self) -> None:
+        """Know that other nodes may have said what did not reach us; `sweep` mends it."""
+        for room in self._rooms.values():
+            room.held = False
+
+    async def _forget(self, room_id: Id, room: _Room) -> None:
+        if room.held:
+            await self._inbox.leave(room_id)
+            room.held = False
+        if room.empty:
+            self._rooms.pop(room_id, None)
+
+    async def _entered(self, room_id: Id) -> _Room:
+        room = self._rooms.setdefault(room_id, _Room())
+        while not room.held or self._rooms.get(room_id) is not room:
+            room = self._rooms.setdefault(room_id, _Room())
+            try:
+                await self._enter(room_id, room)
+            except StoreUnavailable:
+                break  # its own devices hear; the sweep enters it once the store is back
+        return self._rooms.setdefault(room_id, room)
+
+    async def _enter(self, room_id: Id, room: _Room) -> None:
+        async with room.entering:
+            if room.held or self._rooms.get(room_id) is not room:
+                return
+            try:
+                for transcript in await self._inbox.enter(room_id):
+                    self.catch_up(room_id, transcript)
+                room.held = True
+            finally:
+                early = list(room.early)
+                room.early.clear()
+            for turn_id, batch in early:
+                self.hear_turn(turn_id, room_id, batch)
 
     async def resume(self, device: Device, room_id: Id, message_id: Id, seq: int) -> Resumed:
         """Tell ``device`` what it lacks of one message behind ``seq``."""
@@ -135,33 +195,74 @@ class Rooms:
         if turn_id in room.running or turn_id in room.seats[device]:
             return
         transcript = await self._journal.read(turn_id)
-        if transcript is not None and device in room.seats:
+        if transcript is not None and transcript.ended and device in room.seats:
             self._replay(device, transcript, None)
             room.seats[device].append(turn_id)
 
+    async def tell(self, room_id: Id, messages: Sequence[Message]) -> None:
+        """Tell every device of the room, on every node, ``messages`` that belong to no turn."""
+        self.hear(room_id, messages)
+        with contextlib.suppress(StoreUnavailable):
+            await self._inbox.tell(room_id, messages)
+
     def hear(self, room_id: Id, messages: Sequence[Message]) -> None:
-        """Tell every device of the room ``messages`` that belong to no turn, such as a user's own."""
+        """Tell every device here ``messages`` that belong to no turn, such as a user's own."""
         room = self._rooms.get(room_id)
         if room is not None:
             self._fan_out(room.seats, messages)
 
-    def hear_turn(self, turn_id: str, messages: Sequence[Message], *, ended: bool) -> None:
-        """Tell every device of the room what its turn says, and keep it for those that join meanwhile."""
-        first = messages[0]
-        room = self._rooms.setdefault(first.room_id, _Room())
-        transcript = room.running.get(turn_id) or Transcript(turn_id, first.request_id)
-        room.running[turn_id] = transcript
-        for message in messages:
-            transcript.apply(message)
-        self._fan_out(room.seats, messages)
-        if ended:
-            self._end_turn(first.room_id, room, turn_id)
+    def hear_turn(self, turn_id: str, room_id: Id, batch: Batch) -> Applied:
+        """Tell every device here what a turn says next, and keep it for those that join meanwhile.
 
-    def _end_turn(self, room_id: Id, room: _Room, turn_id: str) -> None:
+        GAP: something before it is missing; nothing was told.
+        """
+        room = self._rooms.setdefault(room_id, _Room())
+        transcript = room.running.get(turn_id)
+        if transcript is None:
+            if any(turn_id in seat for seat in room.seats.values()):
+                return Applied.DUPLICATE  # it has ended here
+            transcript = Transcript(turn_id, _request_id(batch))
+        applied = transcript.take(batch.number, batch.messages)
+        if applied is Applied.APPLIED:
+            room.running[turn_id] = transcript
+            self._fan_out(room.seats, batch.messages)
+            if batch.ended:
+                self._end_turn(room, turn_id)
+        return applied
+
+    def hear_letter(self, turn_id: str, room_id: Id, batch: Batch) -> Applied:
+        """Take what another node's turn says; see `hear_turn`. A room that is not held is not minded."""
+        room = self._rooms.get(room_id)
+        if room is None:
+            return Applied.DUPLICATE
+        if not room.held:
+            room.early.append((turn_id, batch))
+            return Applied.DUPLICATE
+        return self.hear_turn(turn_id, room_id, batch)
+
+    def catch_up(self, room_id: Id, kept: Transcript) -> None:
+        """Tell every device here what ``kept`` holds beyond this node's own copy of the turn."""
+        room = self._rooms.setdefault(room_id, _Room())
+        ours = room.running.get(kept.turn_id)
+        if ours is not None and ours.number >= kept.number:
+            return
+        if ours is None and any(kept.turn_id in seat for seat in room.seats.values()):
+            return
+        lacking = kept.since(ours.seq if ours is not None and ours.message_id is not None else None)
+        room.running[kept.turn_id] = kept
+        self._fan_out(room.seats, lacking)
+        if kept.ended:
+            self._end_turn(room, kept.turn_id)
+
+    def running(self, turn_id: str, room_id: Id) -> Transcript | None:
+        """Return this node's copy of a running turn."""
+        room = self._rooms.get(room_id)
+        return room.running.get(turn_id) if room is not None else None
+
+    def _end_turn(self, room: _Room, turn_id: str) -> None:
         del room.running[turn_id]
         for seat in room.seats.values():
             seat.append(turn_id)
-        self._tidy(room_id, room)
 
     def _fan_out(self, devices: Iterable[Device], messages: Sequence[Message]) -> None:
         for message in messages:
@@ -179,10 +280,6 @@ class Rooms:
             if turn.message_id is not None
         ]
 
-    def _tidy(self, room_id: Id, room: _Room) -> None:
-        if not room.seats and not room.running:
-            self._rooms.pop(room_id, None)
-
     async def _ended_turns(self, room_id: Id, resume: Mapping[str, int]) -> dict[str, Transcript | None]:
         room = self._rooms.get(room_id, _Room())
         named = [message_id for message_id in resume if room.running_as(message_id) is None]
@@ -191,3 +288,7 @@ class Rooms:
     async def _kept(self, room_id: Id, message_id: Id) -> Transcript | None:
         turn_id = await self._journal.find(room_id, message_id=message_id)
         return await self._journal.read(turn_id) if turn_id is not None else None
+
+
+def _request_id(batch: Batch) -> Id:
+    return batch.messages[0].request_id if batch.messages else ""

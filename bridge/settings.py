@@ -44,6 +44,8 @@ class Settings:
     max_content_bytes: int = _key("BRIDGE_MAX_CONTENT_BYTES", 32768)
     max_answer_bytes: int = _key("BRIDGE_MAX_ANSWER_BYTES", 1024 * 1024)
     resume_window_s: float = _key("BRIDGE_RESUME_WINDOW_S", 600.0)
+    redis_url: str = _key("REDIS_URL", "")
+    lease_s: float = _key("BRIDGE_LEASE_S", 2.0)
     drain_s: float = _key("BRIDGE_DRAIN_S", 4.0)
     ping_interval_s: float = _key("BRIDGE_PING_INTERVAL_S", 25.0)
     ping_timeout_s: float = _key("BRIDGE_PING_TIMEOUT_S", 20.0)

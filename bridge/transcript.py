@@ -1,6 +1,7 @@
 """A node's copy of what a room heard of one turn, and the one repair: replay from any seq to the head."""
 
 import dataclasses
+from collections.abc import Iterable
 from enum import Enum
 from typing import assert_never
 
@@ -31,6 +32,8 @@ class Transcript:
     def __init__(self, turn_id: str, request_id: Id) -> None:
         self.turn_id = turn_id
         self.request_id = request_id
+        self.number = 0
+        """How many batches it holds."""
         self._status: MessageStatus | None = None
         self._start: MessageStart | None = None
         self._tools: dict[str, MessageTool] = {}
@@ -47,6 +50,11 @@ class Transcript:
     def seq(self) -> int:
         """The seq of the last chunk, 0 when there is none."""
         return len(self._deltas)
+
+    @property
+    def text(self) -> str:
+        """The text of all chunks."""
+        return "".join(self._deltas)
 
     @property
     def size_bytes(self) -> int:
@@ -66,6 +74,15 @@ class Transcript:
             if said is not None:
                 return said.message_id
         return None
+
+    def take(self, number: int, messages: Iterable[Message]) -> Applied:
+        """Take the ``number``-th batch of the turn if it is the next one; else nothing changes."""
+        if number != self.number + 1:
+            return Applied.DUPLICATE if number <= self.number else Applied.GAP
+        self.number = number
+        for message in messages:
+            self.apply(message)
+        return Applied.APPLIED
 
     def apply(self, message: Message) -> Applied:
         """Take ``message`` if it is the next one; a duplicate or a message behind a gap changes nothing."""
@@ -90,6 +107,12 @@ class Transcript:
                 assert_never(message)
         return Applied.APPLIED if fresh else Applied.DUPLICATE
 
+    def messages(self) -> list[Message]:
+        """Return all that was heard, chunk by chunk, so that another transcript can be made of it."""
+        chunks = [self._chunk(seq, delta) for seq, delta in enumerate(self._deltas, start=1)]
+        closing: list[Message] = [said for said in (self._end, self._answer) if said is not None]
+        return [*self._opening(), *chunks, *closing]
+
     def since(self, seq: int | None) -> list[Message]:
         """Return what a device lacks that has heard up to ``seq``; None: it has not heard the start.
 
@@ -111,11 +134,14 @@ class Transcript:
     def _merged(self, seq: int) -> list[Message]:
         if self._start is None or seq >= self.seq:
             return []
-        first = self._start
         delta = "".join(self._deltas[seq:])
-        from_seq = seq + 1 if seq + 1 < self.seq else None
-        ids = (first.request_id, first.room_id, first.message_id)
-        return [MessageChunk(*ids, self.seq, delta, from_seq)]
+        return [self._chunk(self.seq, delta, seq + 1 if seq + 1 < self.seq else None)]
+
+    def _chunk(self, seq: int, delta: str, from_seq: int | None = None) -> MessageChunk:
+        first = self._start
+        if first is None:
+            raise RuntimeError("there are no chunks before the start")
+        return MessageChunk(first.request_id, first.room_id, first.message_id, seq, delta, from_seq)
 
     def _apply_chunk(self, chunk: MessageChunk) -> Applied:
         if chunk.seq <= self.seq:

@@ -25,6 +25,7 @@ from bridge.events import (
     Failed,
     Finished,
     Id,
+    Position,
     Reasoning,
     Started,
     Status,
@@ -40,6 +41,7 @@ from bridge.messages import (
     MessageTool,
     NewMessage,
 )
+from bridge.transcript import Transcript
 
 
 class State(Enum):
@@ -54,8 +56,8 @@ _SPEAKS: dict[type[Event], State] = dict.fromkeys((Delta, Reasoning, Conversatio
 _ENDS: dict[type[Event], State] = dict.fromkeys((Finished, Failed, Completed), State.ENDED)
 
 MOVES: dict[State, dict[type[Event], State]] = {
-    State.CLAIMED: {Started: State.OPEN, **_SPEAKS, **_ENDS},
-    State.OPEN: {Started: State.OPEN, **_SPEAKS, **_ENDS},
+    State.CLAIMED: {Position: State.CLAIMED, Started: State.OPEN, **_SPEAKS, **_ENDS},
+    State.OPEN: {Position: State.OPEN, Started: State.OPEN, **_SPEAKS, **_ENDS},
     State.ENDED: {},
 }
 
@@ -111,6 +113,8 @@ class Turn:
         self.differs = False
         """True when the backend's final text is not the joined deltas: some were missing or came twice."""
         self.conversation_id: Id | None = None
+        self.position = ""
+        """The id of the backend's last frame that the text holds in full."""
         self._reasoning = reasoning
         self._created_at = created_at
         self._content_limit_bytes = content_limit_bytes
@@ -161,9 +165,8 @@ class Turn:
                 self._gather(text)
             case Reasoning(text):
                 self._think(text)
-            case Conversation(conversation_id):
-                self._open()
-                self.conversation_id = conversation_id
+            case Position() | Conversation():
+                self._note(event)
             case Started(message_id):
                 self._begin(message_id)
             case Status(status):
@@ -179,6 +182,15 @@ class Turn:
         if target is not self.state:
             self.state = target
             self._moves = MOVES[target]
+
+    def go_on(self, heard: Transcript) -> None:
+        """Be where another node's copy of this turn came to; what it said is not said again."""
+        self._out.clear()
+        self._parts, self.seq = [heard.text], heard.seq
+        self._content_bytes = len(heard.text.encode())
+        if heard.message_id is not None:
+            self.message_id = heard.message_id
+            self.state, self._moves = State.OPEN, MOVES[State.OPEN]
 
     def _apply_end(self, event: Finished | Failed | Completed) -> None:
         match event:
@@ -197,6 +209,17 @@ class Turn:
         self._flush()
         out, self._out = self._out, []
         return out
+
+    def _note(self, event: Position | Conversation) -> None:
+        match event:
+            case Position(frame_id):
+                if not self._pairs.held:  # the other half of a character is behind this frame
+                    self.position = frame_id
+            case Conversation(conversation_id):
+                self._open()
+                self.conversation_id = conversation_id
+            case _:
+                assert_never(event)
 
     def _begin(self, message_id: Id | None) -> None:
         """Take the backend's name for the answer; once something was said, the name stays."""

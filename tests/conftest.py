@@ -14,6 +14,7 @@ TOOLS = {
         lambda: shutil.which("initdb") or list(Path("/usr/lib/postgresql").glob("*/bin/initdb")),
         "PostgreSQL is not installed",
     ),
+    "redis-server": (lambda: shutil.which("redis-server"), "redis-server is not on PATH"),
     "chromium": (lambda: shutil.which("chromium"), "Debian's chromium is not on PATH"),
     "socket.io-client": (
         (NODE_MODULES / "socket.io-client").is_dir,

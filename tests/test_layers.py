@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 CORE = {
+    "bridge.codec",
     "bridge.errors",
     "bridge.events",
     "bridge.framing",
@@ -28,17 +29,21 @@ CORE = {
     "bridge.dialects.ui_message",
 }
 IMPURE = {"asyncio", "logging", "os", "random", "socket", "threading", "time", "uuid"}
-MIDDLE = {"bridge.relay", "bridge.rooms"}
+MIDDLE = {"bridge.node", "bridge.pump", "bridge.relay", "bridge.rooms"}
 PORTS = {"bridge.ports"}
-STORES = {"bridge.stores.memory"}
+STORES = {"bridge.stores.memory", "bridge.stores.redis"}
 
 # module -> (what of ours it may import, third-party packages it may import)
 TABLE = {
     **dict.fromkeys(CORE, (CORE, set())),
     "bridge.ports": (CORE, set()),
     "bridge.rooms": (CORE | PORTS, set()),
-    "bridge.relay": (CORE | PORTS | {"bridge.rooms"}, set()),
+    "bridge.pump": (CORE | PORTS, set()),
+    "bridge.relay": (CORE | PORTS | {"bridge.rooms", "bridge.pump"}, set()),
+    "bridge.node": (CORE | PORTS | {"bridge.rooms", "bridge.relay"}, set()),
     "bridge.stores.memory": (CORE | PORTS, set()),
+    "bridge.redis_client": ({"bridge.errors"}, {"redis"}),
+    "bridge.stores.redis": (CORE | PORTS | {"bridge.redis_client"}, set()),
     "bridge.profiles": (CORE | PORTS | {"bridge.settings"}, {"uritemplate"}),
     "bridge.backend": (
         CORE | PORTS | {"bridge.profiles"},

@@ -26,6 +26,7 @@ from bridge.events import (
     Event,
     Failed,
     Finished,
+    Position,
     Reasoning,
     Started,
     Status,
@@ -244,7 +245,7 @@ def _detected(exchange: Exchange, frames: list[Frame]) -> str | None:
     return detection.name if detection.name not in ("auto", exchange.dialect.name) else None
 
 
-def _meaning(event: Event) -> str:  # noqa: PLR0911  (one line for each kind of event)
+def _meaning(event: Event) -> str:  # noqa: C901, PLR0911  (one line for each kind of event)
     match event:
         case Started(message_id):
             return "the answer begins" + (f", named {message_id}" if message_id is not None else "")
@@ -256,6 +257,8 @@ def _meaning(event: Event) -> str:  # noqa: PLR0911  (one line for each kind of 
             return f"the conversation is {conversation_id}"
         case Status(status):
             return f"status {status}"
+        case Position(frame_id):
+            return f"up to frame {frame_id}"
         case Tool(_, name, state):
             return f"tool {name} {state}"
         case Finished(reason):

@@ -1,18 +1,20 @@
-"""``/healthz`` says that the process lives; ``/readyz`` that it takes new turns."""
+"""``/healthz`` says that the process lives; ``/readyz`` that it takes new turns and hears other nodes."""
 
 from aiohttp import web
 
+from bridge.node import Node
 from bridge.relay import Relay
 
 
-def routes(relay: Relay) -> list[web.RouteDef]:
+def routes(relay: Relay, node: Node) -> list[web.RouteDef]:
     """Return the routes of this door."""
 
     async def healthz(_: web.Request) -> web.Response:
         return web.json_response({"ok": True})
 
     async def readyz(_: web.Request) -> web.Response:
-        reasons = ["draining"] if relay.draining else []
+        known = {"draining": relay.draining, "store": not node.alive}
+        reasons = [reason for reason, holds in known.items() if holds]
         return web.json_response({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
 
     return [web.get("/healthz", healthz), web.get("/readyz", readyz)]

@@ -1,29 +1,44 @@
 """Everything kept in this process: the stores of a bridge without Redis, and the measure of any other."""
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bridge.events import Id
 from bridge.messages import Message
-from bridge.ports import Attached, Busy, Claim, Claimed, Conflict
-from bridge.transcript import Transcript
+from bridge.ports import (
+    Appended,
+    Attached,
+    Batch,
+    Busy,
+    Claim,
+    Claimed,
+    Conflict,
+    Kept,
+    Letter,
+    Prompt,
+    Taken,
+)
+from bridge.transcript import Applied, Transcript
 
 Request = tuple[Id, str, Id]
 
 
 @dataclass(slots=True)
-class _Kept:
+class _Turn:
     claim: Claim
     transcript: Transcript
     ended_at_s: float | None = None
 
     @property
     def request(self) -> Request:
-        return (self.claim.room_id, self.claim.user, self.claim.request_id)
+        return _request(self.claim.prompt)
 
 
 class MemoryJournal:
     """Keeps turns in dictionaries; an ended turn goes after ``window_s``, or when newer ones need its room.
+
+    There is one node, so a turn has one owner and one epoch.
 
     ``now`` gives monotonic seconds; the text of ended turns stays below ``ended_limit_bytes``.
     """
@@ -35,7 +50,7 @@ class MemoryJournal:
         self._window_s = window_s
         self._ended_limit_bytes = ended_limit_bytes
         self._ended_bytes = 0
-        self._turns: dict[str, _Kept] = {}
+        self._turns: dict[str, _Turn] = {}
         self._requests: dict[Request, str] = {}
         self._rooms: dict[Id, set[str]] = {}
         self._ended: dict[str, int] = {}
@@ -43,28 +58,39 @@ class MemoryJournal:
     async def claim(self, claim: Claim) -> Claimed | Attached | Conflict | Busy:
         """Decide who owns the turn of a request; see `Journal.claim`."""
         self._forget_old()
-        request = (claim.room_id, claim.user, claim.request_id)
+        prompt = claim.prompt
+        request = _request(prompt)
         known = self._turns.get(self._requests.get(request, ""))
         if known is not None:
             return Attached(known.claim.turn_id) if known.claim.digest == claim.digest else Conflict()
-        in_room = self._rooms.get(claim.room_id, set())
+        in_room = self._rooms.get(prompt.room_id, set())
         running = sum(1 for turn_id in in_room if self._turns[turn_id].ended_at_s is None)
         if running >= claim.turn_limit:
             return Busy()
         self._keep(claim, request)
         return Claimed()
 
-    async def append(self, turn_id: str, messages: Sequence[Message], *, ended: bool) -> None:
-        """Keep ``messages``; see `Journal.append`."""
-        kept = self._turns.get(turn_id)
-        if kept is None or kept.ended_at_s is not None:
-            return
-        for message in messages:
-            kept.transcript.apply(message)
-        if ended:
-            kept.ended_at_s = self._now()
-            self._ended[turn_id] = kept.transcript.size_bytes
-            self._ended_bytes += kept.transcript.size_bytes
+    def append(self, turn_id: str, epoch: int, batch: Batch) -> asyncio.Future[Appended]:  # noqa: ARG002
+        """Keep ``batch``; see `Journal.append`."""
+        kept: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
+        kept.set_result(Appended(self._append(turn_id, batch)))
+        return kept
+
+    def _append(self, turn_id: str, batch: Batch) -> Kept:
+        turn = self._turns.get(turn_id)
+        if turn is None:
+            return Kept.GONE
+        if batch.number <= turn.transcript.number:
+            return Kept.DUPLICATE
+        if turn.ended_at_s is not None:
+            return Kept.CLOSED
+        if turn.transcript.take(batch.number, batch.messages) is Applied.GAP:
+            return Kept.GAP
+        if batch.ended:
+            turn.ended_at_s = self._now()
+            self._ended[turn_id] = turn.transcript.size_bytes
+            self._ended_bytes += turn.transcript.size_bytes
+        return Kept.OK
 
     async def read(self, turn_id: str) -> Transcript | None:
         """Return what was kept of a turn; see `Journal.read`."""
@@ -81,14 +107,35 @@ class MemoryJournal:
             kept = self._turns[turn_id]
             if message_id is not None and kept.transcript.message_id == message_id:
                 return turn_id
-            if request_id is not None and kept.claim.request_id == request_id:
+            if request_id is not None and kept.claim.prompt.request_id == request_id:
                 return turn_id
         return None
 
+    async def stop(self, turn_id: str) -> bool:
+        """Return whether the turn runs; its owner is this node, which knows already."""
+        turn = self._turns.get(turn_id)
+        return turn is not None and turn.ended_at_s is None
+
+    async def restore(self, taken: Taken, batch: Batch) -> Kept:  # noqa: ARG002  (nothing is lost alone)
+        """Return that the turn is gone for good: what is kept in this process is lost with it only."""
+        return Kept.GONE
+
+    async def renew(self, turns: Mapping[str, int]) -> None:
+        """Do nothing: a lease that only this node can have needs no renewal."""
+
+    async def release(self, turn_id: str, epoch: int) -> bool:  # noqa: ARG002
+        """Return False: there is nobody to take it."""
+        return False
+
+    async def overdue(self) -> list[Taken]:
+        """Return nothing: there is nobody to take from."""
+        return []
+
     def _keep(self, claim: Claim, request: Request) -> None:
-        self._turns[claim.turn_id] = _Kept(claim, Transcript(claim.turn_id, claim.request_id))
+        prompt = claim.prompt
+        self._turns[claim.turn_id] = _Turn(claim, Transcript(claim.turn_id, prompt.request_id))
         self._requests[request] = claim.turn_id
-        self._rooms.setdefault(claim.room_id, set()).add(claim.turn_id)
+        self._rooms.setdefault(prompt.room_id, set()).add(claim.turn_id)
 
     def _forget_old(self) -> None:
         oldest_s = self._now() - self._window_s
@@ -103,10 +150,37 @@ class MemoryJournal:
         self._ended_bytes -= self._ended.pop(turn_id)
         kept = self._turns.pop(turn_id)
         del self._requests[kept.request]
-        in_room = self._rooms[kept.claim.room_id]
-        in_room.discard(turn_id)
-        if not in_room:
-            del self._rooms[kept.claim.room_id]
+        room_id = kept.claim.prompt.room_id
+        self._rooms[room_id].discard(turn_id)
+        if not self._rooms[room_id]:
+            del self._rooms[room_id]
+
+
+def _request(prompt: Prompt) -> Request:
+    return (prompt.room_id, prompt.user, prompt.request_id)
+
+
+class MemoryInbox:
+    """The inbox of a node that is alone: nobody writes to it."""
+
+    async def enter(self, room_id: Id) -> list[Transcript]:  # noqa: ARG002
+        """Return nothing: what runs in a room is known here."""
+        return []
+
+    async def leave(self, room_id: Id) -> None:
+        """Do nothing."""
+
+    async def tell(self, room_id: Id, messages: Sequence[Message]) -> None:
+        """Do nothing: there is nobody to tell."""
+
+    async def beat(self) -> bool:
+        """Return True: this node lives as long as its store."""
+        return True
+
+    async def letters(self) -> AsyncIterator[Letter]:
+        """Give nothing, for ever."""
+        await asyncio.Event().wait()
+        yield  # type: ignore[misc]  # never reached: it makes this a generator
 
 
 class MemoryFlag:

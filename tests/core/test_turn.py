@@ -12,6 +12,7 @@ from bridge.events import (
     Delta,
     Failed,
     Finished,
+    Position,
     Reasoning,
     Started,
     Status,
@@ -35,6 +36,7 @@ EVENTS = [
     Delta("x"),
     Reasoning("hm"),
     Conversation("c-1"),
+    Position("1"),
     Status("s"),
     Tool("c", "n", "start"),
     Finished(),
@@ -307,3 +309,11 @@ WIRE = [
 @pytest.mark.parametrize(("message", "name", "wire"), WIRE, ids=[name for _, name, _ in WIRE])
 def test_the_wire_shape_of_a_message(message, name, wire):
     assert (event_name(message), payload(message)) == (name, wire)
+
+
+def test_a_position_in_the_middle_of_a_character_is_none():
+    made = turn()
+    said(made, Delta("a"), Position("1"), Delta("\ud83d"), Position("2"))
+    assert made.position == "1"
+    said(made, Delta("\udd14"), Position("3"))
+    assert made.position == "3"

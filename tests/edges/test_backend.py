@@ -11,7 +11,7 @@ from aiohttp import web
 from bridge.backend import HttpBackend
 from bridge.dialects import DIALECTS
 from bridge.errors import BackendCut, BackendMalformed, BackendRefused, BackendUnreachable
-from bridge.events import Completed, Delta, Failed, Finished, Started
+from bridge.events import Completed, Delta, Failed, Finished, Position, Started
 from bridge.ports import Prompt
 from bridge.profiles import Call, Preparation, Profile
 
@@ -91,9 +91,9 @@ async def backend(server):
     await backend.close()
 
 
-async def told(backend):
-    async with backend.stream(PROMPT) as events:
-        return [event async for event in events]
+async def told(backend, after=""):
+    async with backend.stream(PROMPT, after) as events:
+        return [event async for event in events if not isinstance(event, Position)]
 
 
 async def test_the_frames_of_a_stream_become_events(backend):
@@ -291,6 +291,18 @@ async def test_a_stream_that_was_cut_goes_on_behind_its_last_frame(server, cut, 
     assert [headers.get("Last-Event-ID") for _, headers, _ in server.requests] == [None, "2"]
     assert server.requests[0][2] == server.requests[1][2]
     assert server.requests[0][1]["Idempotency-Key"] == server.requests[1][1]["Idempotency-Key"]
+    await backend.close()
+
+
+async def test_a_backend_that_resumes_says_where_it_is_and_goes_on_from_there(server):
+    backend = backend_at(server.url, profile=RESUMING)
+    server.pieces = [FIRST_HALF, numbered(3, text("lo"), FINISH)]
+    async with backend.stream(PROMPT) as events:
+        places = [event.frame_id async for event in events if isinstance(event, Position)]
+    assert places == ["1", "2", "3"]
+    server.later = [[numbered(3, text("lo"), FINISH)]]
+    assert await told(backend, after="2") == [Delta("lo"), Finished("stop")]
+    assert server.requests[1][1]["Last-Event-ID"] == "2"
     await backend.close()
 
 

@@ -79,10 +79,18 @@ class Device:
         self._heard.append((asyncio.get_running_loop().time(), event, data))
         self._changed.set()
 
+    async def call(self, event, data):
+        ack = await self._sio.call(event, data)
+        assert ack["ok"], ack
+        return ack
+
+    async def until(self, event, request_id):
+        """Wait until something was heard of a request."""
+        return await self._first(lambda: self.of(event, request_id))
+
     async def send(self, request_id, content, room_id="r", **extra):
         asked = {"roomId": room_id, "content": content, "requestId": request_id, **extra}
-        ack = await self._sio.call("send_message", asked)
-        assert ack["ok"], ack
+        await self.call("send_message", asked)
 
     def of(self, event, request_id):
         return [data for _, name, data in self._heard if name == event and data["requestId"] == request_id]
@@ -103,9 +111,9 @@ class Device:
                 await self._changed.wait()
         return found()[0]
 
-    def text_of(self, request_id):
+    def text_of(self, request_id, *, merged=False):
         chunks = self.of("ai_message_chunk", request_id)
-        assert [chunk["seq"] for chunk in chunks] == list(range(1, len(chunks) + 1))
+        assert merged or [chunk["seq"] for chunk in chunks] == list(range(1, len(chunks) + 1))
         return "".join(chunk["delta"] for chunk in chunks)
 
     def longest_gap_s(self, request_id):

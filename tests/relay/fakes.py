@@ -6,10 +6,11 @@ from contextlib import asynccontextmanager
 
 from bridge.events import Completed, Delta, Finished, Started
 from bridge.messages import MessageChunk, MessageEnd, MessageStart, MessageStatus, NewMessage
-from bridge.relay import Limits, Relay
+from bridge.pump import Limits
+from bridge.relay import Relay
 from bridge.requests import Send
 from bridge.rooms import Rooms
-from bridge.stores.memory import MemoryFlag, MemoryJournal
+from bridge.stores.memory import MemoryFlag, MemoryInbox, MemoryJournal
 
 
 class Pause:
@@ -36,11 +37,14 @@ class FakeBackend:
         self.scripts = list(scripts)
         self.whole = whole if whole is not None else Completed("whole", "w-1")
         self.idempotent = idempotent
+        self.resumes = False
         self.calls = []
+        self.afters = []
         self.open = 0
 
     @asynccontextmanager
-    async def stream(self, prompt):
+    async def stream(self, prompt, after=""):
+        self.afters.append(after)
         self.calls.append(("stream", prompt.request_id))
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         self.open += 1
@@ -159,11 +163,13 @@ class Facts:
 class Bench:
     """A relay with everything around it faked but the rooms and the memory stores."""
 
-    def __init__(self, backend, *, streaming=True, window_s=600.0, **limits):
+    def __init__(self, backend, *, streaming=True, window_s=600.0, journal=None, inbox=None, **limits):
         self.backend = backend
         self.clock = FakeClock()
-        self.journal = MemoryJournal(self.clock.monotonic_s, window_s=window_s)
-        self.rooms = Rooms(self.journal)
+        now = self.clock.monotonic_s
+        self.journal = journal(now) if journal else MemoryJournal(now, window_s=window_s)
+        self.inbox = inbox or MemoryInbox()
+        self.rooms = Rooms(self.journal, self.inbox)
         self.flag = MemoryFlag(value=streaming)
         self.facts = Facts()
         self.relay = Relay(

@@ -151,5 +151,6 @@ async def test_an_empty_room_is_forgotten_and_a_turn_in_it_still_ends():
     await bench.send(device)
     bench.rooms.gone(device)
     await bench.idle()
+    await bench.rooms.sweep()
     assert repr(bench.rooms) == "<Rooms 0 rooms, 0 devices, 0 running turns>"
     assert not device.of(MessageEnd)

@@ -1,0 +1,54 @@
+"""Messages as JSON text, for a journal that outlives a process, and back."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from bridge.messages import (
+    Message,
+    MessageChunk,
+    MessageEnd,
+    MessageReasoning,
+    MessageStart,
+    MessageStatus,
+    MessageTool,
+    NewMessage,
+)
+
+_KINDS: dict[str, type[Message]] = {
+    "start": MessageStart,
+    "chunk": MessageChunk,
+    "reasoning": MessageReasoning,
+    "end": MessageEnd,
+    "status": MessageStatus,
+    "tool": MessageTool,
+    "whole": NewMessage,
+}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
+
+
+def encode(messages: Sequence[Message]) -> str:
+    """Return ``messages`` as a JSON array; each is its kind and its fields in their order."""
+    return json.dumps([[_NAMES[type(each)], *_values(each)] for each in messages], separators=(",", ":"))
+
+
+def decode(text: str | bytes) -> list[Message]:
+    """Return the messages that `encode` wrote. Raises ValueError where ``text`` is none of its."""
+    try:
+        return [_message(*each) for each in json.loads(text)]
+    except (TypeError, KeyError, RecursionError) as exc:
+        raise ValueError("unable to read kept messages; they are of another make") from exc
+
+
+def _values(message: Message) -> list[Any]:
+    if isinstance(message, MessageChunk):
+        return list(message)
+    return [getattr(message, each.name) for each in fields(message)]
+
+
+def _message(name: str, *values: Any) -> Message:
+    kind = _KINDS[name]
+    if kind is MessageEnd and values[5] is not None:
+        values = (*values[:5], tuple(values[5]), *values[6:])
+    return kind(*values)

@@ -1,0 +1,192 @@
+"""Lets one turn have its answer: which calls are made, in which order, by which deadline.
+
+No call can repeat shown text or make a second answer: what may have arrived is repeated only where the
+backend knows repeats, and twice at most.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from dataclasses import dataclass
+
+from bridge.errors import (
+    AnswerTooLarge,
+    BackendCut,
+    BackendError,
+    BackendRefused,
+    BackendSilent,
+    BackendStalled,
+    TurnError,
+    TurnInterrupted,
+    TurnOverdue,
+)
+from bridge.events import Event, Failed, Position, Started
+from bridge.ports import Backend, Clock, Prompt
+from bridge.turn import Turn
+
+RETRY_AFTER_S = (0.1, 0.3)
+"""The second call waits between these; where in between is chance."""
+RETRY_AFTER_LIMIT_S = 2.0
+"""A backend that wants to be left alone for longer than this is not asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a turn may take and show: durations in seconds, sizes in bytes."""
+
+    first_delta_s: float = 10.0
+    stall_s: float = 15.0
+    turn_s: float = 120.0
+    turns_per_room: int = 4
+    answer_bytes: int = 1024 * 1024
+    show_reasoning: bool = False
+
+
+class Pump:
+    """The calls of one turn; what they say goes into ``turn``, and ``gathered`` is set whenever it grew."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        limits: Limits,
+        clock: Clock,
+        *,
+        turn: Turn,
+        prompt: Prompt,
+        gathered: asyncio.Event,
+    ) -> None:
+        self.calls = 0
+        """How many calls were made."""
+        self._arrived = 0
+        self._backend = backend
+        self._limits = limits
+        self._clock = clock
+        self._turn = turn
+        self._prompt = prompt
+        self._gathered = gathered
+
+    def take(self, event: Event) -> None:
+        """Let the turn have an event; too much text ends the turn."""
+        try:
+            self._turn.apply(event)
+        except AnswerTooLarge as error:
+            self._turn.apply(Failed(error))
+        self._gathered.set()
+
+    async def run(self) -> Failed | None:
+        """Ask for the answer by the path the turn is pinned to; return why there is none."""
+        return await self._in_time(self._stream() if self._turn.streaming else self._complete(calls=2))
+
+    async def go_on(self) -> Failed | None:
+        """Ask for what is lacking of an answer that another node began; return why it stays a part."""
+        return await self._in_time(self._rest())
+
+    async def _in_time(self, answer: Awaitable[Failed | None]) -> Failed | None:
+        try:
+            async with asyncio.timeout(self._limits.turn_s):
+                return await answer
+        except TimeoutError:
+            return Failed(TurnOverdue("unable to finish the answer; the turn took too long"))
+
+    async def _stream(self) -> Failed | None:
+        failed = await self._pump()
+        if failed and not self._turn.shown and self._may_retry(failed.error):
+            await self._pause(failed.error)
+            failed = await self._pump()
+        if failed and self._turn.shown:
+            return await self._supply_rest(failed)
+        if failed and self._may_ask_again(failed.error):
+            return await self._complete(calls=1)
+        return failed
+
+    async def _rest(self) -> Failed | None:
+        cut = Failed(TurnInterrupted("unable to finish the answer; the bridge that streamed it is gone"))
+        if self._turn.streaming and self._backend.resumes and self._turn.position:
+            failed = await self._pump(self._turn.position)
+            return failed and (await self._supply_rest(failed) if self._backend.idempotent else cut)
+        if not self._backend.idempotent:
+            return cut
+        if self._turn.streaming and not self._turn.shown:
+            return await self._stream()
+        return cut if await self._complete(calls=1) else None
+
+    async def _complete(self, *, calls: int) -> Failed | None:
+        """Ask for the whole answer, at most ``calls`` times."""
+        failed = await self._ask()
+        if failed and calls > 1 and self._may_retry(failed.error):
+            await self._pause(failed.error)
+            failed = await self._ask()
+        return failed
+
+    async def _supply_rest(self, failed: Failed) -> Failed | None:
+        """Ask for the whole of an answer that was cut; where that gives none in time, it stays cut."""
+        if not (isinstance(failed.error, BackendCut) and self._may_ask_again(failed.error)):
+            return failed
+        try:
+            async with asyncio.timeout(self._limits.stall_s):
+                return failed if await self._ask() else None
+        except TimeoutError:
+            return failed
+
+    def _may_ask_again(self, failure: TurnError) -> bool:
+        """Return whether another call can make no second answer: a backend works once, or knows repeats."""
+        calls = 2 if self._backend.idempotent else 1
+        soon = not isinstance(failure, BackendRefused) or failure.retry_after_s <= RETRY_AFTER_LIMIT_S
+        return soon and not failure.final and self._arrived < calls
+
+    def _may_retry(self, failure: TurnError) -> bool:
+        return failure.can_retry and self._may_ask_again(failure)
+
+    async def _pause(self, failure: TurnError) -> None:
+        least_s, most_s = RETRY_AFTER_S
+        asked_s = failure.retry_after_s if isinstance(failure, BackendRefused) else 0.0
+        await asyncio.sleep(max(asked_s, least_s + (most_s - least_s) * self._clock.jitter()))
+
+    async def _ask(self) -> Failed | None:
+        """Make one complete call; return why it failed, None when the turn ended."""
+        self.calls += 1
+        try:
+            answer = await self._backend.complete(self._prompt)
+        except TurnError as error:
+            return self._failed(Failed(error))
+        if len(answer.content.encode()) > self._limits.answer_bytes:
+            why = f"it is over {self._limits.answer_bytes} bytes"
+            return Failed(AnswerTooLarge(f"unable to take the answer; {why}"))
+        self.take(answer)
+        return None
+
+    async def _pump(self, after: str = "") -> Failed | None:
+        """Make one streaming call and take its events; return why it failed, None when the turn ended."""
+        self.calls += 1
+        try:
+            async with asyncio.timeout(self._limits.first_delta_s) as deadline:
+                async with self._backend.stream(self._prompt, after) as events:
+                    failed = await self._take_all(events, deadline)
+        except TimeoutError:
+            failed = Failed(self._missed_deadline())
+        except BackendError as error:
+            failed = Failed(error)
+        return failed and self._failed(failed)
+
+    def _failed(self, failed: Failed) -> Failed:
+        self._arrived += failed.error.arrived
+        return failed
+
+    async def _take_all(self, events: AsyncIterator[Event], deadline: asyncio.Timeout) -> Failed | None:
+        now = asyncio.get_running_loop().time
+        async for event in events:
+            match event:
+                case Failed():
+                    return event
+                case Started() | Position():
+                    self.take(event)
+                case _:
+                    self.take(event)
+                    if self._turn.ended:
+                        return None
+                    deadline.reschedule(now() + self._limits.stall_s)
+        return Failed(BackendCut("unable to finish the answer; the stream said no end"))
+
+    def _missed_deadline(self) -> BackendError:
+        if self._turn.shown:
+            return BackendStalled("unable to finish the answer; the backend stalled")
+        return BackendSilent("unable to answer; the backend gave no text in time")

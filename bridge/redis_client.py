@@ -1,0 +1,144 @@
+"""How Redis is reached and asked: one client for answers, one for waiting, scripts by name, errors of ours.
+
+The library tries nothing twice: only what is asked here may be repeated, and knows it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from importlib import resources
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from bridge.errors import SettingsError, StoreUnavailable
+
+ANSWER_S, BLOCK_S = 1.0, 1.0
+"""How long an answer, and a blocking read, may take; the reader's socket waits longer than it blocks."""
+OLDEST_VERSION = (6, 2)
+TROUBLE = (RedisError, OSError, TimeoutError)
+"""What is raised when there is no answer, or one that says that there will be a better one later."""
+
+
+class RedisClient:
+    """A Redis behind ``url``: redis, rediss, unix, or redis+sentinel://HOST:PORT,.../SERVICE."""
+
+    def __init__(self, url: str) -> None:
+        self.commands = _client(url, ANSWER_S)
+        self.reader = _client(url, BLOCK_S + 2 * ANSWER_S)
+        self._shas: dict[str, str] = {}
+        self._asking: set[asyncio.Future[Any]] = set()
+
+    async def close(self) -> None:
+        """Let what is asked be answered, or miss its deadline, and close all connections."""
+        if self._asking:
+            await asyncio.wait(self._asking, timeout=BLOCK_S + 2 * ANSWER_S)
+        await self.commands.aclose()
+        await self.reader.aclose()
+
+    async def run(self, script: str, *arguments: Any) -> Any:
+        """Return what a script answers. Raises `StoreUnavailable`."""
+
+        async def once() -> Any:
+            try:
+                return await self.commands.evalsha(await self.sha(script), 0, *arguments)
+            except NoScriptError:
+                self._shas.clear()
+                return await self.commands.evalsha(await self.sha(script), 0, *arguments)
+
+        return await self.ask(once)
+
+    async def pipeline(self, script: str, calls: list[list[Any]]) -> list[Any]:
+        """Return the answers of one script called many times in one round trip; a failure is an answer.
+
+        Raises what is in `TROUBLE` when the round trip failed.
+        """
+        sha = await self.sha(script)
+        pipeline = self.commands.pipeline(transaction=False)
+        for arguments in calls:
+            pipeline.evalsha(sha, 0, *arguments)
+        answers: list[Any] = await self.whole(pipeline.execute(raise_on_error=False))
+        if any(isinstance(answer, NoScriptError) for answer in answers):
+            self._shas.clear()
+        return answers
+
+    async def ask(self, once: Callable[[], Awaitable[Any]]) -> Any:
+        """Return what ``once`` does, tried twice: a connection may have died while it was idle."""
+        try:
+            try:
+                return await self.whole(once())
+            except TROUBLE:
+                return await self.whole(once())
+        except TROUBLE as exc:
+            raise StoreUnavailable(f"unable to ask Redis; {type(exc).__name__}") from exc
+
+    async def whole(self, asking: Awaitable[Any]) -> Any:
+        """Return what ``asking`` gives; who waits for it may be cancelled, it itself may not.
+
+        redis-py 8.1 swallows a good third of the cancellations that reach it in the middle of a command.
+        """
+        task = asyncio.ensure_future(asking)
+        self._asking.add(task)
+        task.add_done_callback(self._asked)
+        return await asyncio.shield(task)
+
+    def _asked(self, task: "asyncio.Future[Any]") -> None:
+        self._asking.discard(task)
+        if not task.cancelled():
+            task.exception()  # nobody may be waiting for it any more
+
+    async def sha(self, script: str) -> str:
+        """Return the name under which the server knows a script; load it if it does not."""
+        if script not in self._shas:
+            file = resources.files("bridge.stores").joinpath("lua", f"{script}.lua")
+            self._shas[script] = await self.commands.script_load(file.read_text("utf-8"))
+        return self._shas[script]
+
+    async def check(self) -> None:
+        """Raise `SettingsError` when the server would break what the bridge promises, else return."""
+        facts = await self.ask(self._facts)
+        version = tuple(int(part) for part in str(facts.get("redis_version", "9.9")).split(".")[:2])
+        if version < OLDEST_VERSION:
+            why = f"the server is {facts['redis_version']}, it must be 6.2 or newer"
+            raise SettingsError(f"unable to use REDIS_URL; {why}")
+        policy = str(facts.get("maxmemory_policy", "noeviction"))
+        if policy.startswith("allkeys"):
+            mend = "CONFIG SET maxmemory-policy noeviction"
+            raise SettingsError(
+                f"unable to use REDIS_URL; {policy} deletes journals that run, mend it by: {mend}"
+            )
+
+    async def _facts(self) -> dict[str, Any]:
+        try:
+            return dict(await self.commands.info())
+        except ResponseError:  # forbidden to this user: what it would tell is the operator's to know
+            return {}
+
+
+def _client(url: str, timeout_s: float) -> Redis:
+    options: dict[str, Any] = {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": ANSWER_S,
+        "retry": Retry(NoBackoff(), 0),
+        "health_check_interval": 0,
+    }
+    try:
+        if url.startswith("redis+sentinel://"):
+            return _behind_sentinel(urlsplit(url), options)
+        return Redis.from_url(url, **options)
+    except ValueError as exc:
+        raise SettingsError("unable to use REDIS_URL; it must look like redis://host:6379/0") from exc
+
+
+def _behind_sentinel(url: SplitResult, options: dict[str, Any]) -> Redis:
+    hosts = [each.rpartition(":") for each in url.netloc.rpartition("@")[2].split(",")]
+    service, _, db = url.path.strip("/").partition("/")
+    sentinels = [(host or port, int(port) if host else 26379) for host, _, port in hosts]
+    known: dict[str, Any] = {"username": url.username, "password": url.password, "db": int(db or 0)}
+    sentinel = Sentinel(sentinels, **options)  # type: ignore[no-untyped-call]
+    master: Redis = sentinel.master_for(service, **options, **known)
+    return master

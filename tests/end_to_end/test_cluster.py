@@ -1,0 +1,244 @@
+"""Several bridge processes, one Redis: one truth, whatever dies."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+
+import aiohttp
+import pytest
+from end_to_end_apps import Device, backend_at, stored
+from redis_server import redis_server
+
+from backend_stub.model import Pace
+
+LEASE_S = 1.0
+pytestmark = pytest.mark.needs("redis-server")
+
+
+@pytest.fixture
+async def backend(tmp_path):
+    async with backend_at(tmp_path, Pace(60, 40, 0.05), grace_s=20) as backend:
+        yield backend
+
+
+@pytest.fixture
+def redis(tmp_path):
+    with redis_server(tmp_path) as server:
+        yield server
+
+
+class NodeProcess:
+    """``python -m bridge serve`` in a process of its own."""
+
+    def __init__(self, process):
+        self.process = process
+        self.address = ""
+
+    def send(self, number):
+        self.process.send_signal(number)
+
+
+@contextlib.asynccontextmanager
+async def node(backend, redis, **given):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("BRIDGE_")}
+    settings = {
+        "PORT": "0",
+        "BACKEND_URL": backend.url,
+        "REDIS_URL": redis.url,
+        "CHAT_STREAMING_ENABLED": "on",
+        "BRIDGE_BACKEND_PROFILE": "reference",
+        "BRIDGE_LEASE_S": str(LEASE_S),
+        "BRIDGE_DRAIN_S": "0.3",
+        **given,
+    }
+    command = [sys.executable, "-m", "bridge", "serve"]
+    process = await asyncio.create_subprocess_exec(
+        *command, env={**clean, **settings}, stderr=asyncio.subprocess.PIPE
+    )
+    started = NodeProcess(process)
+    async with asyncio.timeout(20):
+        while not started.address:
+            started.address = json.loads(await process.stderr.readline()).get("address", "")
+    reading = asyncio.create_task(process.stderr.read())
+    try:
+        yield started
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+        await process.wait()
+        await reading
+
+
+def heard_rightly(device, request_id):
+    """Check the first law; return the text."""
+    assert len(device.of("ai_message_start", request_id)) == 1
+    (end,) = device.of("ai_message_end", request_id)
+    seq, text = 0, ""
+    for chunk in device.of("ai_message_chunk", request_id):
+        assert chunk.get("fromSeq", chunk["seq"]) == seq + 1
+        seq, text = chunk["seq"], text + chunk["delta"]
+    assert text == end["content"]
+    return text
+
+
+async def test_devices_of_one_room_on_two_nodes_hear_the_same(backend, redis):
+    async with (
+        node(backend, redis) as one,
+        node(backend, redis) as two,
+        Device.at(one.address) as here,
+        Device.at(two.address) as there,
+    ):
+        await here.send("r-1", "Hello")
+        await there.until("ai_message_chunk", "r-1")
+        async with Device.at(two.address) as late, Device.at(one.address) as later:
+            for device in (here, there, late, later):
+                await device.end_of("r-1")
+            texts = {heard_rightly(device, "r-1") for device in (here, there, late, later)}
+        assert texts == {(await stored(backend, "r", "r-1"))["content"]}
+        assert [data["content"] for data in there.of("new_message", "r-1") if data["role"] == "user"] == [
+            "Hello"
+        ]
+
+
+async def test_one_request_from_two_nodes_is_one_call(backend, redis):
+    async with (
+        node(backend, redis) as one,
+        node(backend, redis) as two,
+        Device.at(one.address) as here,
+        Device.at(two.address) as there,
+    ):
+        asked = [f"r-{number}" for number in range(4)]
+        await asyncio.gather(*(device.send(name, "Hello") for name in asked for device in (here, there)))
+        for name in asked:
+            for device in (here, there):
+                await device.end_of(name)
+                heard_rightly(device, name)
+            assert (backend.tally.calls[name].posts, backend.tally.calls[name].answers) == (1, 1)
+
+
+async def test_a_stop_from_another_node_ends_the_turn_everywhere(backend, redis):
+    async with (
+        node(backend, redis) as one,
+        node(backend, redis) as two,
+        Device.at(one.address) as here,
+        Device.at(two.address) as there,
+    ):
+        await here.send("r-1", "Hello", tokens=2000)
+        await there.until("ai_message_chunk", "r-1")
+        await there.call("stop_message", {"roomId": "r", "requestId": "r-1"})
+        for device in (here, there):
+            assert (await device.end_of("r-1"))["finishReason"] == "cancelled"
+            heard_rightly(device, "r-1")
+
+
+@pytest.mark.parametrize("profile", ["reference", "default"])
+async def test_the_turn_of_a_killed_node_goes_on_with_another(backend, redis, profile):
+    given = {"BRIDGE_BACKEND_PROFILE": profile}
+    async with (
+        node(backend, redis, **given) as one,
+        node(backend, redis, **given) as two,
+        Device.at(two.address) as there,
+    ):
+        async with Device.at(one.address) as here:
+            await here.send("r-1", "Hello")
+            await there.until("ai_message_chunk", "r-1")
+            await asyncio.sleep(0.3)
+            one.send(signal.SIGKILL)
+        end = await there.end_of("r-1")
+        text = heard_rightly(there, "r-1")
+        assert end["messageId"] == there.of("ai_message_start", "r-1")[0]["messageId"]
+        if profile == "reference":
+            assert (end["finishReason"], text) == ("stop", (await stored(backend, "r", "r-1"))["content"])
+            assert there.longest_gap_s("r-1") <= LEASE_S + 0.5
+        else:
+            assert end["finishReason"] == "interrupted"
+            assert text
+        assert backend.tally.calls["r-1"].answers == 1
+
+
+async def test_a_node_that_goes_down_hands_its_turns_over(backend, redis):
+    async with (
+        node(backend, redis) as one,
+        node(backend, redis) as two,
+        Device.at(two.address) as there,
+    ):
+        async with Device.at(one.address) as here:
+            await here.send("r-1", "Hello")
+            await there.until("ai_message_chunk", "r-1")
+            one.send(signal.SIGTERM)
+            end = await there.end_of("r-1")
+        assert end["finishReason"] == "stop"
+        assert heard_rightly(there, "r-1") == (await stored(backend, "r", "r-1"))["content"]
+        assert await one.process.wait() == 0
+
+
+async def test_an_owner_that_slept_beyond_its_lease_is_not_heard(backend, redis):
+    async with (
+        node(backend, redis) as one,
+        node(backend, redis) as two,
+        Device.at(one.address) as here,
+        Device.at(two.address) as there,
+    ):
+        await here.send("r-1", "Hello")
+        await there.until("ai_message_chunk", "r-1")
+        one.send(signal.SIGSTOP)
+        await asyncio.sleep(LEASE_S * 1.5)
+        one.send(signal.SIGCONT)
+        for device in (here, there):
+            assert (await device.end_of("r-1"))["finishReason"] == "stop"
+        assert heard_rightly(there, "r-1") == heard_rightly(here, "r-1")
+        assert heard_rightly(here, "r-1") == (await stored(backend, "r", "r-1"))["content"]
+
+
+async def test_a_node_whose_redis_is_gone_lives_says_so_and_serves_its_own_devices(backend, redis):
+    async with node(backend, redis) as one, Device.at(one.address) as here, aiohttp.ClientSession() as http:
+        redis.kill()
+        await here.send("r-1", "Hello")
+        assert (await here.end_of("r-1"))["finishReason"] == "stop"
+        heard_rightly(here, "r-1")
+        assert here.longest_gap_s("r-1") < 0.5
+        async with asyncio.timeout(10):
+            while (await (await http.get(f"{one.address}/readyz")).json())["ready"]:
+                await asyncio.sleep(0.1)
+        redis.start()
+        async with asyncio.timeout(10):
+            while not (await (await http.get(f"{one.address}/readyz")).json())["ready"]:
+                await asyncio.sleep(0.1)
+        async with Device.at(one.address) as late:
+            wanted = {"roomId": "r", "messageId": late_name(here), "seq": 0}
+            async with asyncio.timeout(5):
+                while not (await late.call("resume", wanted))["recovered"]:
+                    await asyncio.sleep(0.1)
+            assert late.text_of("r-1", merged=True) == here.text_of("r-1")
+
+
+def late_name(device):
+    return device.of("ai_message_end", "r-1")[0]["messageId"]
+
+
+@pytest.mark.parametrize("trouble", ["flush", "restart", "pause"])
+async def test_redis_in_trouble_loses_nothing(backend, redis, trouble):
+    async with (
+        node(backend, redis) as one,
+        node(backend, redis) as two,
+        Device.at(one.address) as here,
+        Device.at(two.address) as there,
+    ):
+        await here.send("r-1", "Hello")
+        await there.until("ai_message_chunk", "r-1")
+        if trouble == "flush":
+            redis.command("FLUSHALL")
+        elif trouble == "pause":
+            redis.command("CLIENT", "PAUSE", "1000")
+        else:
+            redis.kill()
+            await asyncio.sleep(0.5)
+            redis.start()
+        for device in (here, there):
+            assert (await device.end_of("r-1"))["finishReason"] == "stop"
+        assert heard_rightly(there, "r-1") == heard_rightly(here, "r-1")
+        assert here.longest_gap_s("r-1") < 0.5

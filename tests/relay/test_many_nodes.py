@@ -1,0 +1,422 @@
+"""What a relay and its rooms do when the store is slow, gone, or says that the turn is another node's."""
+
+import asyncio
+
+import pytest
+from fakes import HANG, Bench, FakeBackend, Pause, answer
+
+from bridge.errors import BackendCut, StoreUnavailable
+from bridge.events import Completed, Delta, Finished, Position, Started
+from bridge.messages import MessageChunk, MessageEnd, MessageStart, NewMessage
+from bridge.node import Node
+from bridge.ports import Appended, Batch, Claim, Kept, Lost, Prompt, Said, StopWanted, Taken, Told
+from bridge.stores.memory import MemoryInbox, MemoryJournal
+from bridge.transcript import Transcript
+
+
+def now():
+    return asyncio.get_running_loop().time()
+
+
+class ChosenJournal(MemoryJournal):
+    """A journal that answers late, or otherwise, when a test says so."""
+
+    def __init__(self, clock):
+        super().__init__(clock, window_s=600.0)
+        self.late = False
+        self.held = []
+        self.says = None
+        self.down = False
+        self.restored = []
+        self.gives_away = False
+        self.stops = []
+        self.kept_numbers = []
+
+    async def claim(self, claim):
+        if self.down:
+            raise StoreUnavailable("unable to claim; down")
+        return await super().claim(claim)
+
+    def append(self, turn_id, epoch, batch):
+        self.kept_numbers.append(batch.number)
+        if self.late:
+            waiting = asyncio.get_running_loop().create_future()
+            self.held.append((waiting, turn_id, epoch, batch))
+            return waiting
+        if self.says is not None:
+            answered = asyncio.get_running_loop().create_future()
+            answered.set_result(self.says)
+            return answered
+        return super().append(turn_id, epoch, batch)
+
+    def come_back(self):
+        self.late = False
+        for waiting, turn_id, epoch, batch in self.held:
+            waiting.set_result(super().append(turn_id, epoch, batch).result())
+
+    async def restore(self, taken, batch):  # noqa: ARG002
+        self.restored.append(batch)
+        return Kept.OK
+
+    async def release(self, turn_id, epoch):  # noqa: ARG002
+        return self.gives_away
+
+    async def stop(self, turn_id):
+        self.stops.append(turn_id)
+        return True
+
+
+class ChosenInbox(MemoryInbox):
+    """An inbox into which a test puts letters."""
+
+    def __init__(self):
+        self.runs = []
+        self.entered = []
+        self.left = []
+        self.told = []
+        self.lives = True
+        self.queue = asyncio.Queue()
+
+    async def enter(self, room_id):
+        self.entered.append(room_id)
+        return self.runs
+
+    async def leave(self, room_id):
+        self.left.append(room_id)
+
+    async def tell(self, room_id, messages):
+        self.told.append((room_id, [message.content for message in messages]))
+
+    async def beat(self):
+        return self.lives
+
+    async def letters(self):
+        while True:
+            yield await self.queue.get()
+
+
+def many(backend, **limits):
+    bench = Bench(backend, journal=ChosenJournal, inbox=ChosenInbox(), **limits)
+    bench.node = Node(
+        journal=bench.journal,
+        inbox=bench.inbox,
+        relay=bench.relay,
+        rooms=bench.rooms,
+        telemetry=bench.facts,
+        clock=bench.clock,
+        lease_s=2.0,
+    )
+    return bench
+
+
+IDS = ("r-9", "room", "m-9")
+SAID = [MessageStart(*IDS), MessageChunk(*IDS, 1, "Hel"), MessageChunk(*IDS, 2, "lo")]
+END = [MessageEnd(*IDS, "Hello", "stop"), NewMessage(*IDS, "assistant", "Hello", "now", {}, True)]
+
+
+def copy(*messages):
+    transcript = Transcript("t-9", "r-9")
+    for number, message in enumerate(messages, start=1):
+        transcript.take(number, [message])
+    return transcript
+
+
+async def test_a_journal_that_does_not_answer_is_not_waited_for_and_gets_all_when_it_is_back():
+    bench = many(FakeBackend(answer("Hel", "lo", every_s=1)))
+    device = await bench.device()
+    bench.journal.late = True
+    await bench.send(device)
+    await device.until(lambda d: d.of(MessageEnd))
+    assert device.end.content == "Hello"
+    assert now() < 2 + 5 * 0.25 + 0.1
+    bench.journal.come_back()
+    await bench.idle()
+    (turn_id,) = bench.journal._turns
+    kept = await bench.journal.read(turn_id)
+    assert (kept.ended, kept.text) == (True, "Hello")
+
+
+@pytest.mark.parametrize("answered", [Kept.FENCED, Kept.CLOSED])
+async def test_an_owner_that_was_fenced_says_nothing_more_and_closes_its_call(answered):
+    bench = many(FakeBackend(answer("Hel", "lo", every_s=1)))
+    device = await bench.device()
+    await bench.send(device)
+    await device.until(lambda d: d.of(MessageChunk))
+    bench.journal.says = Appended(answered)
+    await bench.idle()
+    assert device.text == {"m-1": "Hel"}
+    assert not device.of(MessageEnd)
+    assert bench.backend.open == 0
+    assert not bench.facts.reports
+
+
+async def test_a_stop_that_another_node_asked_for_comes_back_with_the_next_batch():
+    bench = many(FakeBackend(answer("Hel", "lo", every_s=1)))
+    device = await bench.device()
+    await bench.send(device)
+    await asyncio.sleep(0.5)
+    bench.journal.says = Appended(Kept.OK, stop=True)
+    await bench.idle()
+    assert device.end.finish_reason == "cancelled"
+
+
+@pytest.mark.parametrize("answered", [Kept.GONE, Kept.GAP])
+async def test_a_journal_that_lost_the_turn_gets_all_of_it_again(answered):
+    bench = many(FakeBackend([Started("m-1"), Pause(1), Delta("Hel"), Pause(1), Delta("lo"), HANG]))
+    device = await bench.device()
+    await bench.send(device)
+    await asyncio.sleep(1.5)
+    bench.journal.says = Appended(answered)
+    await asyncio.sleep(1)
+    (batch,) = bench.journal.restored
+    again = Transcript("t", "r-1")
+    again.number = batch.number - 1
+    again.take(batch.number, batch.messages)
+    assert (again.text, again.seq) == ("Hello", 2)
+    assert device.text == {"m-1": "Hello"}
+    bench.journal.says = None
+    await bench.relay.drain(0)
+
+
+async def test_without_a_store_a_turn_runs_for_the_devices_of_its_node_and_is_still_one():
+    bench = many(FakeBackend(answer("Hel", "lo", every_s=1)))
+    device = await bench.device()
+    bench.journal.down = True
+    await bench.send(device)
+    assert (await bench.send(device)).duplicate
+    await bench.idle()
+    assert device.end.content == "Hello"
+    assert len(bench.backend.calls) == 1
+
+
+async def test_what_cannot_be_finished_at_drain_is_handed_over_and_not_ended():
+    bench = many(FakeBackend(answer("Hel", "lo", every_s=1)))
+    bench.journal.gives_away = True
+    device = await bench.device()
+    await bench.send(device)
+    await device.until(lambda d: d.of(MessageChunk))
+    await bench.relay.drain(0)
+    assert bench.relay.running == 0
+    assert not device.of(MessageEnd)
+    assert bench.backend.open == 0
+
+
+def taken(transcript, *, streaming=True, position="", stop=False):
+    claim = Claim("t-9", Prompt("r-9", "room", "t-9", "hi"), streaming, "digest", 4)
+    return Taken(2, claim, transcript, position, stop)
+
+
+async def test_a_turn_that_is_taken_over_goes_on_where_the_backend_was():
+    backend = FakeBackend([Delta("lo"), Position("3"), Finished()])
+    backend.resumes = True
+    bench = many(backend)
+    device = await bench.device()
+    bench.relay.take_over(taken(copy(*SAID[:2]), position="2"))
+    await bench.idle()
+    assert (device.text, device.end.finish_reason) == ({"m-9": "Hello"}, "stop")
+    assert backend.afters == ["2"]
+    assert bench.journal.kept_numbers[0] == 3
+    assert bench.facts.reports[0].chunks == 2
+
+
+@pytest.mark.parametrize(
+    ("whole", "text", "content"),
+    [("Hello", "Hello", "Hello"), ("Bye", "Hel", "Bye")],
+    ids=["goes on", "differs"],
+)
+async def test_else_the_complete_call_supplies_the_rest(whole, text, content):
+    bench = many(FakeBackend([HANG], whole=Completed(whole, "w"), idempotent=True))
+    device = await bench.device()
+    bench.relay.take_over(taken(copy(*SAID[:2])))
+    await bench.idle()
+    assert (device.text["m-9"], device.end.content, device.end.finish_reason) == (text, content, "stop")
+
+
+async def test_else_it_ends_as_interrupted_with_what_was_heard():
+    bench = many(FakeBackend([HANG]))
+    device = await bench.device()
+    bench.relay.take_over(taken(copy(*SAID[:2])))
+    await bench.idle()
+    assert (device.text["m-9"], device.end.content) == ("Hel", "Hel")
+    assert device.end.finish_reason == "interrupted"
+    assert not bench.backend.calls
+
+
+async def test_a_turn_of_which_nothing_was_heard_is_asked_for_anew_where_the_backend_knows_repeats():
+    bench = many(FakeBackend(answer("Hello"), idempotent=True))
+    device = await bench.device()
+    bench.relay.take_over(taken(copy()))
+    await bench.idle()
+    assert (device.end.content, device.end.finish_reason) == ("Hello", "stop")
+
+
+async def test_a_turn_that_was_to_be_stopped_is():
+    bench = many(FakeBackend([HANG], idempotent=True))
+    device = await bench.device()
+    bench.relay.take_over(taken(copy(*SAID[:2]), stop=True))
+    await bench.idle()
+    assert device.end.finish_reason == "cancelled"
+
+
+async def heard_by(bench, *letters):
+    node = asyncio.create_task(bench.node.run())
+    for letter in letters:
+        bench.inbox.queue.put_nowait(letter)
+    while not bench.inbox.queue.empty():
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.01)
+    node.cancel()
+    await asyncio.gather(node, return_exceptions=True)
+
+
+def letter(number, *messages, ended=False):
+    return Said("t-9", "room", Batch(number, messages, ended))
+
+
+LETTERS = [letter(n, m) for n, m in enumerate(SAID, start=1)] + [letter(4, *END, ended=True)]
+
+
+async def test_what_another_node_says_is_heard_once_and_in_order():
+    bench = many(FakeBackend([HANG]))
+    device = await bench.device()
+    user = NewMessage("r-9", "room", "u", "user", "hi", "now")
+    await heard_by(bench, Told("room", [user]), *LETTERS[:2], LETTERS[1], *LETTERS[2:], LETTERS[3])
+    assert (device.text, device.end.content) == ({"m-9": "Hello"}, "Hello")
+    assert [message.content for message in device.of(NewMessage)] == ["hi"]
+
+
+async def test_what_lacks_a_letter_is_mended_from_the_journal():
+    bench = many(FakeBackend([HANG]))
+    device = await bench.device()
+    claim = taken(copy()).claim
+    await bench.journal.claim(claim)
+    for number, message in enumerate(SAID, start=1):
+        MemoryJournal.append(bench.journal, "t-9", 1, Batch(number, [message]))
+    await heard_by(bench, LETTERS[0], LETTERS[2], LETTERS[3])
+    assert (device.text, device.end.content) == ({"m-9": "Hello"}, "Hello")
+
+
+async def test_who_joins_is_told_what_runs_on_other_nodes():
+    bench = many(FakeBackend([HANG]))
+    bench.inbox.runs = [copy(*SAID[:2])]
+    device = await bench.device()
+    await heard_by(bench, LETTERS[1], *LETTERS[2:])
+    assert (device.text, device.end.content) == ({"m-9": "Hello"}, "Hello")
+
+
+async def test_what_comes_before_the_answer_to_the_entry_is_not_lost():
+    bench = many(FakeBackend([HANG]))
+    bench.inbox.runs = [copy(*SAID[:1])]
+    asked, go = asyncio.Event(), asyncio.Event()
+    plain = bench.inbox.enter
+
+    async def slow(room_id):
+        asked.set()
+        await go.wait()
+        return await plain(room_id)
+
+    bench.inbox.enter = slow
+    joining = asyncio.create_task(bench.device())
+    await asked.wait()
+    await heard_by(bench, *LETTERS[1:3])
+    go.set()
+    device = await joining
+    assert device.text == {"m-9": "Hello"}
+
+
+@pytest.mark.parametrize("how", ["lost letters", "taken for dead"])
+async def test_a_node_that_may_have_missed_something_enters_its_rooms_again(how):
+    bench = many(FakeBackend([HANG]))
+    bench.inbox.runs = [copy(*SAID[:1])]
+    device = await bench.device()
+    bench.inbox.runs = [copy(*SAID)]
+    bench.inbox.lives = how == "lost letters"
+    await heard_by(bench, *([Lost()] if bench.inbox.lives else []))
+    assert device.text == {"m-9": "Hello"}
+    assert bench.inbox.entered[:2] == ["room", "room"]
+
+
+async def test_an_empty_room_is_left():
+    bench = many(FakeBackend([HANG]))
+    device = await bench.device()
+    bench.rooms.gone(device)
+    await bench.rooms.sweep()
+    assert bench.inbox.left == ["room"]
+
+
+async def test_a_stop_reaches_the_node_that_owns_the_turn():
+    bench = many(FakeBackend(answer("Hel", "lo", every_s=1)))
+    device = await bench.device()
+    await bench.send(device)
+    await device.until(lambda d: d.of(MessageChunk))
+    (turn_id,) = bench.relay.owned
+    await heard_by(bench, StopWanted(turn_id))
+    await bench.idle()
+    assert device.end.finish_reason == "cancelled"
+
+
+async def test_a_stop_of_another_nodes_turn_is_left_with_the_store():
+    bench = many(FakeBackend([HANG]))
+    device = await bench.device()
+    await bench.journal.claim(taken(copy()).claim)
+    await bench.relay.stop(device, "room", request_id="r-9")
+    assert bench.journal.stops == ["t-9"]
+
+
+async def test_a_users_message_is_told_on_all_nodes():
+    bench = many(FakeBackend(answer("Hello")))
+    device = await bench.device()
+    await bench.send(device)
+    await bench.idle()
+    assert bench.inbox.told == [("room", ["hi"])]
+
+
+async def test_a_cut_of_a_turn_that_was_taken_over_is_one():
+    backend = FakeBackend([Delta("l"), BackendCut("cut")])
+    backend.resumes = True
+    bench = many(backend)
+    device = await bench.device()
+    bench.relay.take_over(taken(copy(*SAID[:2]), position="2"))
+    await bench.idle()
+    assert (device.end.finish_reason, device.end.content) == ("interrupted", "Hell")
+
+
+async def test_a_letter_of_a_turn_that_has_ended_here_is_not_heard_again():
+    bench = many(FakeBackend([HANG]))
+    device = await bench.device()
+    await heard_by(bench, *LETTERS, LETTERS[0], LETTERS[3])
+    assert len(device.of(MessageStart)) == len(device.of(MessageEnd)) == 1
+
+
+async def test_an_entry_that_knows_less_than_the_node_changes_nothing():
+    bench = many(FakeBackend([HANG]))
+    device = await bench.device()
+    await heard_by(bench, *LETTERS[:3])
+    bench.inbox.runs = [copy(*SAID[:2])]
+    await heard_by(bench, Lost(), LETTERS[3])
+    assert (device.text, device.end.content) == ({"m-9": "Hello"}, "Hello")
+
+
+async def test_an_ended_turn_is_ours_until_its_last_batch_was_kept():
+    bench = many(FakeBackend(answer("Hello")))
+    device = await bench.device()
+    bench.journal.late = True
+    await bench.send(device)
+    await device.until(lambda d: d.of(MessageEnd))
+    await asyncio.sleep(5)
+    assert len(bench.relay.owned) == 1
+    bench.journal.come_back()
+    await bench.idle()
+
+
+async def test_a_process_goes_down_in_time_though_the_store_is_gone():
+    bench = many(FakeBackend(answer("Hel", "lo", every_s=1)))
+    device = await bench.device()
+    await bench.send(device)
+    await device.until(lambda d: d.of(MessageChunk))
+    bench.journal.late = True
+    began_s = now()
+    await bench.relay.drain(0)
+    assert device.end.finish_reason == "interrupted"
+    assert now() - began_s < 2
+    assert bench.relay.running == 0

@@ -1,0 +1,105 @@
+"""Every store behind the ports: in memory, on fakeredis, on a redis-server of its own."""
+
+import asyncio
+import contextlib
+import itertools
+
+import fakeredis
+import pytest
+from redis_server import redis_server
+
+from bridge.errors import StoreUnavailable
+from bridge.redis_client import RedisClient
+from bridge.stores.memory import MemoryJournal
+from bridge.stores.redis import RedisStore
+
+WINDOW_S = 600.0
+LEASE_S = 0.3
+REAL = pytest.param("redis", marks=pytest.mark.needs("redis-server"))
+PREFIXES = (f"test-{number}:" for number in itertools.count())
+
+
+class Clock:
+    now_s = 0.0
+
+    def __call__(self):
+        return self.now_s
+
+
+class FakeClient(RedisClient):
+    """fakeredis in the place of a server."""
+
+    def __init__(self, server):
+        self.commands = fakeredis.FakeAsyncRedis(server=server)
+        self.reader = fakeredis.FakeAsyncRedis(server=server)
+        self._shas = {}
+        self._asking = set()
+
+    async def check(self):
+        """Say nothing: it has no INFO."""
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    with redis_server(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture(params=["fakeredis", REAL])
+async def nodes(request):
+    """Makes the stores of nodes that share one Redis."""
+    client = _fake() if request.param == "fakeredis" else _real(request.getfixturevalue("server"))
+    prefix, stores, lives = next(PREFIXES), [], []
+
+    async def make(node_id, **given):
+        times = {"lease_s": LEASE_S, "turn_s": 60.0, "window_s": WINDOW_S, **given}
+        store = RedisStore(client(), node_id, prefix=prefix, **times)
+        await store.start()
+        stores.append(store)
+        await store.beat()
+        lives.append(asyncio.create_task(live(store)))
+        return store
+
+    make.client, make.prefix = client, prefix
+    yield make
+    for life in lives:
+        life.cancel()
+    await asyncio.gather(*lives, return_exceptions=True)
+    for store in stores:
+        await store.close()
+
+
+async def live(store):
+    """Beat as a node does."""
+    while True:
+        with contextlib.suppress(StoreUnavailable):
+            await store.beat()
+        await asyncio.sleep(LEASE_S / 6)
+
+
+def _fake():
+    server = fakeredis.FakeServer()
+    return lambda: FakeClient(server)
+
+
+def _real(server):
+    return lambda: RedisClient(server.url)
+
+
+@pytest.fixture(params=["memory", "fakeredis", REAL])
+async def journal(request, clock):
+    """Give a journal of each make."""
+    if request.param == "memory":
+        yield MemoryJournal(clock, window_s=WINDOW_S)
+        return
+    client = _fake() if request.param == "fakeredis" else _real(request.getfixturevalue("server"))
+    times = {"lease_s": LEASE_S, "turn_s": 60.0, "window_s": WINDOW_S}
+    store = RedisStore(client(), "one", prefix=next(PREFIXES), **times)
+    await store.start()
+    yield store
+    await store.close()

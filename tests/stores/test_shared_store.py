@@ -1,0 +1,319 @@
+"""What nodes that share a Redis can rely on: one owner, one truth, nothing lost between two of them."""
+
+import asyncio
+import contextlib
+import random
+
+import pytest
+from test_journal_contract import claim, said
+
+from bridge.errors import SettingsError, StoreUnavailable
+from bridge.messages import MessageChunk, MessageStart, NewMessage
+from bridge.ports import Batch, Claimed, Kept, Lost, Said, StopWanted, Taken, Told
+from bridge.redis_client import RedisClient
+from bridge.stores.redis import RedisStore
+from bridge.transcript import Applied, Transcript
+
+IDS = ("r-1", "room", "m-1")
+
+
+def batches(count, start=1):
+    """The start, then one chunk a batch."""
+    first = [Batch(1, [MessageStart(*IDS)])] if start == 1 else []
+    chunks = range(max(start, 2), count + 1)
+    return [*first, *(Batch(n, [MessageChunk(*IDS, n - 1, f"{n} ")], position=str(n)) for n in chunks)]
+
+
+async def letters(store, count, within_s=3.0):
+    found = []
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            async for letter in store.letters():
+                found.append(letter)
+                if len(found) == count:
+                    break
+    return found
+
+
+async def test_what_a_node_appends_reaches_the_others_of_the_room_once_and_not_itself(nodes):
+    one, two, three = await nodes("one"), await nodes("two"), await nodes("three")
+    await one.claim(claim())
+    for store in (one, two, three):
+        await store.enter("room")
+    await three.leave("room")
+    for batch in batches(5):
+        assert (await one.append("t-1", 1, batch)).kept is Kept.OK
+        await one.append("t-1", 1, batch)  # a repeat, as after a lost answer
+    heard = await letters(two, 6, within_s=0.5)
+    assert heard == [Said("t-1", "room", Batch(b.number, b.messages)) for b in batches(5)]
+    assert await letters(one, 1, within_s=0.2) == await letters(three, 1, within_s=0.2) == []
+
+
+async def test_what_belongs_to_no_turn_is_told_too_and_ids_keep_their_type(nodes):
+    one, two = await nodes("one"), await nodes("two")
+    await two.enter(42)
+    user = NewMessage("r", 42, "u", "user", "안녕 😀", "now", {"mood": [1]})
+    await one.tell(42, [user])
+    await one.tell("42", [user])
+    assert await letters(two, 2, within_s=0.3) == [Told(42, [user])]
+
+
+async def test_who_enters_in_mid_turn_has_all_of_it(nodes):
+    one = await nodes("one")
+    await one.claim(claim())
+    two = await nodes("two")
+    chance = random.Random(5)
+    enters_at = {chance.randrange(200) for _ in range(20)}
+    found = []
+    for number, batch in enumerate(batches(200)):
+        kept = one.append("t-1", 1, batch)
+        if number in enters_at:
+            found.append(await two.enter("room"))
+            await two.leave("room") if len(found) < len(enters_at) else None
+        await kept
+    (mine,) = found[-1]
+    async with asyncio.timeout(3):
+        async for letter in two.letters():
+            applied = mine.take(letter.batch.number, letter.batch.messages)
+            assert applied is not Applied.GAP or letter.batch.number < mine.number
+            if mine.number == 200:
+                break
+    assert mine.text == (await one.read("t-1")).text
+
+
+async def test_a_turn_whose_lease_expired_has_another_owner_and_the_old_one_is_fenced(nodes):
+    one, two = await nodes("one"), await nodes("two")
+    await one.claim(claim())
+    for batch in batches(3):
+        await one.append("t-1", 1, batch)
+    assert await two.overdue() == []
+    await asyncio.sleep(0.4)
+    (taken,) = await two.overdue()
+    assert (taken.epoch, taken.position, taken.transcript.text) == (2, "3", "2 3 ")
+    assert taken.claim.prompt == claim().prompt
+    assert (taken.claim.streaming, taken.claim.digest, taken.transcript.number) == (True, "d", 3)
+    assert (await one.append("t-1", 1, batches(4)[-1])).kept is Kept.FENCED
+    assert (await two.append("t-1", 2, batches(4)[-1])).kept is Kept.OK
+    assert await one.overdue() == []
+
+
+async def test_a_lease_that_is_renewed_does_not_expire(nodes):
+    one, two = await nodes("one"), await nodes("two")
+    await one.claim(claim())
+    for _ in range(5):
+        await asyncio.sleep(0.1)
+        await one.renew({"t-1": 1})
+        await two.renew({"t-1": 1})  # not its own: nothing
+        assert await two.overdue() == []
+
+
+async def test_a_turn_that_is_given_away_can_be_taken_at_once(nodes):
+    one, two = await nodes("one", lease_s=60.0), await nodes("two")
+    await one.claim(claim())
+    assert await one.release("t-1", 1)
+    assert (await one.append("t-1", 1, batches(1)[0])).kept is Kept.FENCED
+    (taken,) = await two.overdue()
+    assert taken.epoch == 2
+    assert not await one.release("t-1", 1)
+
+
+async def test_a_stop_reaches_the_owner_and_comes_back_with_its_next_batch(nodes):
+    one, two = await nodes("one"), await nodes("two")
+    await one.claim(claim())
+    assert await two.stop("t-1")
+    assert await letters(one, 1) == [StopWanted("t-1")]
+    assert (await one.append("t-1", 1, batches(1)[0])).stop
+
+
+async def test_a_turn_that_redis_lost_is_kept_anew(nodes):
+    one, two = await nodes("one"), await nodes("two")
+    await one.claim(claim())
+    for batch in batches(3):
+        await one.append("t-1", 1, batch)
+    client = nodes.client()
+    await client.commands.flushall()
+    assert (await one.append("t-1", 1, batches(4)[-1])).kept is Kept.GONE
+    messages = [message for batch in batches(4) for message in batch.messages]
+    taken = Taken(1, claim(), Transcript("t-1", "r-1"), "4", stop=False)
+    assert await one.restore(taken, Batch(4, messages, position="4")) is Kept.OK
+    assert await two.restore(taken, Batch(4, messages)) is Kept.FENCED
+    assert (await one.append("t-1", 1, batches(5)[-1])).kept is Kept.OK
+    again = await two.read("t-1")
+    assert (again.text, again.number) == ("2 3 4 5 ", 5)
+    (running,) = await two.enter("room")
+    assert running.text == "2 3 4 5 "
+    await client.close()
+
+
+async def test_a_node_that_was_taken_for_dead_is_told_so_and_its_inbox_stays_dead(nodes):
+    one, two = await nodes("one"), await nodes("two")
+    await one.claim(claim())
+    await two.enter("room")
+    client = nodes.client()
+    await client.commands.delete(f"{nodes.prefix}node:two")
+    await one.append("t-1", 1, batches(1)[0])
+    assert not await client.commands.exists(f"{nodes.prefix}inbox:two")
+    assert not await two.beat()
+    assert await two.beat()
+    await client.close()
+
+
+async def test_an_inbox_that_is_gone_or_was_cut_says_that_letters_are_lost(nodes):
+    one, two = await nodes("one"), await nodes("two")
+    await two.enter("room")
+    client = nodes.client()
+    heard = two.letters()
+    async with asyncio.timeout(5):
+        await one.tell("room", [NewMessage("r", "room", "u", "user", "1", "now")])
+        assert isinstance(await anext(heard), Told)
+        await client.commands.flushall()
+        assert isinstance(await anext(heard), Lost)
+        await two.enter("room")
+        await one.tell("room", [NewMessage("r", "room", "u", "user", "2", "now")])
+        assert (await anext(heard)).messages[0].content == "2"
+    await client.close()
+
+
+async def test_a_letter_that_cannot_be_read_is_skipped_and_counted(nodes):
+    one, two = await nodes("one"), await nodes("two")
+    await two.enter("room")
+    client = nodes.client()
+    for fields in (
+        {"kind": "said"},
+        {"kind": "told", "room": "1", "batch": "[[1]]"},
+        {"x": "y"},
+        {"kind": "new"},
+    ):
+        await client.commands.xadd(f"{nodes.prefix}inbox:two", fields)
+    await one.tell("room", [NewMessage("r", "room", "u", "user", "ok", "now")])
+    (letter,) = await letters(two, 1)
+    assert letter.messages[0].content == "ok"
+    assert two.unreadable == 4
+    await client.close()
+
+
+async def test_every_key_has_a_ttl(nodes):
+    one, two = await nodes("one"), await nodes("two")
+    await two.enter("room")
+    for number in range(3):
+        await one.claim(claim(f"t-{number}", request_id=f"r-{number}"))
+    await one.append("t-0", 1, Batch(1, said(), ended=True))
+    await one.append("t-1", 1, batches(1)[0])
+    await two.beat()
+    client = nodes.client()
+    keys = [key async for key in client.commands.scan_iter(match=f"{nodes.prefix}*")]
+    assert len(keys) > 10
+    assert [key for key in keys if await client.commands.pttl(key) <= 0] == []
+    await client.close()
+
+
+async def test_many_appends_share_few_round_trips(nodes):
+    one = await nodes("one", lease_s=30.0)
+    trips = []
+    plain = one._redis.pipeline
+
+    async def counted(script, calls):
+        trips.append(len(calls))
+        return await plain(script, calls)
+
+    one._redis.pipeline = counted
+    for number in range(50):
+        await one.claim(claim(f"t-{number}", room=f"room-{number}", request_id=f"r-{number}"))
+    waiting = [one.append(f"t-{n}", 1, batch) for batch in batches(10) for n in range(50)]
+    assert {(await kept).kept for kept in waiting} == {Kept.OK}
+    assert sum(trips) == 500
+    assert len(trips) <= 3
+
+
+async def test_too_many_that_wait_are_refused(nodes, monkeypatch):
+    one = await nodes("one")
+    monkeypatch.setattr("bridge.stores.redis.WAITING_LIMIT", 2)
+    waiting = [one.append("t-1", 1, batch) for batch in batches(3)]
+    with pytest.raises(StoreUnavailable):
+        await waiting[2]
+    await asyncio.gather(*waiting[:2])
+
+
+@pytest.fixture
+async def own(tmp_path):
+    """Makes stores on a server that this test may kill."""
+    from redis_server import redis_server  # noqa: PLC0415
+
+    with redis_server(tmp_path) as server:
+        stores = []
+
+        async def make(node_id, **given):
+            times = {"lease_s": 30.0, "turn_s": 60.0, "window_s": 600.0, **given}
+            store = RedisStore(RedisClient(server.url), node_id, **times)
+            await store.start()
+            await store.beat()
+            stores.append(store)
+            return store
+
+        make.server = server
+        yield make
+        for store in stores:
+            await store.close()
+
+
+async def live(store):
+    while True:
+        with contextlib.suppress(StoreUnavailable):
+            await store.beat()
+        await asyncio.sleep(0.5)
+
+
+def kill_connections(server):
+    server.command("CLIENT", "KILL", "TYPE", "normal")
+
+
+def restart(server):
+    server.kill()
+    server.start()
+
+
+def pause(server):
+    server.command("CLIENT", "PAUSE", "1500")
+
+
+def forget_scripts(server):
+    server.command("SCRIPT", "FLUSH")
+
+
+@pytest.mark.needs("redis-server")
+@pytest.mark.parametrize("trouble", [kill_connections, restart, pause, forget_scripts])
+async def test_trouble_loses_nothing_and_says_nothing_twice(own, trouble):
+    one, two = await own("one"), await own("two")
+    assert await one.claim(claim()) == Claimed()
+    await two.enter("room")
+    hearing = asyncio.create_task(letters(two, 200, within_s=20))
+    living = asyncio.create_task(live(two))
+    waiting = []
+    for batch in batches(200):
+        waiting.append(one.append("t-1", 1, batch))
+        if batch.number in (60, 120):
+            await asyncio.to_thread(trouble, own.server)
+        await asyncio.sleep(0.002)
+    assert {(await kept).kept for kept in waiting} <= {Kept.OK, Kept.DUPLICATE}
+    said_to_two = [letter for letter in await hearing if isinstance(letter, Said)]
+    assert [letter.batch.number for letter in said_to_two] == list(range(1, 201))
+    assert (await one.read("t-1")).number == 200
+    living.cancel()
+
+
+@pytest.mark.needs("redis-server")
+async def test_a_server_that_would_delete_journals_is_refused_with_the_cure(own):
+    own.server.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    with pytest.raises(SettingsError, match="CONFIG SET maxmemory-policy noeviction"):
+        await own("one")
+
+
+@pytest.mark.needs("redis-server")
+async def test_a_server_that_is_not_there_is_unavailable_soon(own):
+    one = await own("one")
+    own.server.kill()
+    async with asyncio.timeout(3):
+        with pytest.raises(StoreUnavailable):
+            await one.claim(claim())
+    own.server.start()
+    assert await one.claim(claim()) == Claimed()
