@@ -177,7 +177,9 @@ class Pump:
             match event:
                 case Failed():
                     return event
-                case Started() | Position():
+                case Position():
+                    self._turn.apply(event)  # nobody hears it: it goes along with the next batch
+                case Started():
                     self.take(event)
                 case _:
                     self.take(event)
