@@ -4,7 +4,8 @@ import asyncio
 from typing import assert_never
 
 from bridge.errors import BridgeError, StoreUnavailable
-from bridge.ports import Clock, Inbox, Journal, Letter, Lost, Said, StopWanted, Telemetry, Told
+from bridge.events import Id
+from bridge.ports import Anew, Clock, Inbox, Journal, Letter, Lost, Said, StopWanted, Telemetry, Told
 from bridge.relay import Relay
 from bridge.rooms import Rooms
 from bridge.transcript import Applied
@@ -60,9 +61,10 @@ class Node:
         match letter:
             case Said(turn_id, room_id, batch):
                 if self._rooms.hear_letter(turn_id, room_id, batch) is Applied.GAP:
-                    kept = await self._journal.read(turn_id)
-                    if kept is not None:
-                        self._rooms.catch_up(room_id, kept)
+                    await self._mend(turn_id, room_id)
+            case Anew(turn_id, room_id):
+                if self._rooms.holds(room_id):
+                    await self._mend(turn_id, room_id)
             case Told(room_id, messages):
                 self._rooms.hear(room_id, messages)
             case StopWanted(turn_id):
@@ -72,6 +74,11 @@ class Node:
                 await self._rooms.sweep()
             case _:
                 assert_never(letter)
+
+    async def _mend(self, turn_id: str, room_id: Id) -> None:
+        kept = await self._journal.read(turn_id)
+        if kept is not None:
+            self._rooms.catch_up(room_id, kept)
 
     async def _live(self) -> None:
         while True:

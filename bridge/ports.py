@@ -202,6 +202,14 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
+class Anew:
+    """A letter: a turn of another node was lost and kept anew; what it said is in the journal."""
+
+    turn_id: str
+    room_id: Id
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """A letter: messages of a room that belong to no turn, such as a user's own."""
 
@@ -221,7 +229,7 @@ class Lost:
     """A letter in the place of some that are lost: what this node knows of its rooms may be behind."""
 
 
-Letter = Said | Told | StopWanted | Lost
+Letter = Said | Anew | Told | StopWanted | Lost
 
 
 class Inbox(Protocol):

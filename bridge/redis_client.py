@@ -4,24 +4,40 @@ The library tries nothing twice: only what is asked here may be repeated, and kn
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from importlib import resources
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
 from bridge.errors import SettingsError, StoreUnavailable
 
 ANSWER_S, BLOCK_S = 1.0, 1.0
 """How long an answer, and a blocking read, may take; the reader's socket waits longer than it blocks."""
+BACK_OFF_S = (0.05, 1.0)
+"""The first and the longest pause before what had no answer is asked again."""
+ASKED_AT_ONCE = 32
+"""So many questions may be on their way, each over a connection of its own; the others wait their turn."""
 OLDEST_VERSION = (6, 2)
 TROUBLE = (RedisError, OSError, TimeoutError)
 """What is raised when there is no answer, or one that says that there will be a better one later."""
+
+_LATER = re.compile("NOSCRIPT|OOM|NOREPLICAS|LOADING|READONLY|MASTERDOWN|MISCONF|TRYAGAIN|BUSY")
+
+
+def is_final(answer: Any) -> bool:
+    """Return whether ``answer`` of a `RedisClient.pipeline` would be the same the next time."""
+    if isinstance(answer, NoScriptError | ReadOnlyError | OutOfMemoryError):
+        return False
+    return not isinstance(answer, Exception) or (
+        isinstance(answer, ResponseError) and _LATER.search(str(answer)) is None
+    )
 
 
 class RedisClient:
@@ -30,6 +46,8 @@ class RedisClient:
     def __init__(self, url: str) -> None:
         self.commands = _client(url, ANSWER_S)
         self.reader = _client(url, BLOCK_S + 2 * ANSWER_S)
+        self._sending = _client(url, ANSWER_S)
+        self._turn_to_ask = asyncio.Semaphore(ASKED_AT_ONCE)
         self._shas: dict[str, str] = {}
         self._asking: set[asyncio.Future[Any]] = set()
 
@@ -39,6 +57,7 @@ class RedisClient:
             await asyncio.wait(self._asking, timeout=BLOCK_S + 2 * ANSWER_S)
         await self.commands.aclose()
         await self.reader.aclose()
+        await self._sending.aclose()
 
     async def run(self, script: str, *arguments: Any) -> Any:
         """Return what a script answers. Raises `StoreUnavailable`."""
@@ -58,7 +77,7 @@ class RedisClient:
         Raises what is in `TROUBLE` when the round trip failed.
         """
         sha = await self.sha(script)
-        pipeline = self.commands.pipeline(transaction=False)
+        pipeline = self._sending.pipeline(transaction=False)
         for arguments in calls:
             pipeline.evalsha(sha, 0, *arguments)
         answers: list[Any] = await self.whole(pipeline.execute(raise_on_error=False))
@@ -67,12 +86,13 @@ class RedisClient:
         return answers
 
     async def ask(self, once: Callable[[], Awaitable[Any]]) -> Any:
-        """Return what ``once`` does, tried twice: a connection may have died while it was idle."""
+        """Return what ``once`` does, tried twice within `ANSWER_S`: a connection may have died while idle."""
         try:
-            try:
-                return await self.whole(once())
-            except TROUBLE:
-                return await self.whole(once())
+            async with asyncio.timeout(ANSWER_S), self._turn_to_ask:
+                try:
+                    return await self.whole(once())
+                except TROUBLE:
+                    return await self.whole(once())
         except TROUBLE as exc:
             raise StoreUnavailable(f"unable to ask Redis; {type(exc).__name__}") from exc
 
@@ -94,8 +114,7 @@ class RedisClient:
     async def sha(self, script: str) -> str:
         """Return the name under which the server knows a script; load it if it does not."""
         if script not in self._shas:
-            file = resources.files("bridge.stores").joinpath("lua", f"{script}.lua")
-            self._shas[script] = await self.commands.script_load(file.read_text("utf-8"))
+            self._shas[script] = await self.commands.script_load(_text("post") + _text(script))
         return self._shas[script]
 
     async def check(self) -> None:
@@ -119,6 +138,10 @@ class RedisClient:
             return {}
 
 
+def _text(script: str) -> str:
+    return resources.files("bridge.stores").joinpath("lua", f"{script}.lua").read_text("utf-8")
+
+
 def _client(url: str, timeout_s: float) -> Redis:
     options: dict[str, Any] = {
         "socket_timeout": timeout_s,
@@ -134,11 +157,19 @@ def _client(url: str, timeout_s: float) -> Redis:
         raise SettingsError("unable to use REDIS_URL; it must look like redis://host:6379/0") from exc
 
 
+def _plain(quoted: str | None) -> str | None:
+    return quoted and unquote(quoted)
+
+
 def _behind_sentinel(url: SplitResult, options: dict[str, Any]) -> Redis:
     hosts = [each.rpartition(":") for each in url.netloc.rpartition("@")[2].split(",")]
     service, _, db = url.path.strip("/").partition("/")
     sentinels = [(host or port, int(port) if host else 26379) for host, _, port in hosts]
-    known: dict[str, Any] = {"username": url.username, "password": url.password, "db": int(db or 0)}
+    known: dict[str, Any] = {
+        "username": _plain(url.username),
+        "password": _plain(url.password),
+        "db": int(db or 0),
+    }
     sentinel = Sentinel(sentinels, **options)  # type: ignore[no-untyped-call]
     master: Redis = sentinel.master_for(service, **options, **known)
     return master

@@ -141,6 +141,11 @@ class Rooms:
             elif not room.held:
                 await self._enter(room_id, room)
 
+    def holds(self, room_id: Id) -> bool:
+        """Return whether what other nodes say in the room reaches us; else `sweep` or a join reads it."""
+        room = self._rooms.get(room_id)
+        return room is not None and room.held
+
     def lose_hold(self) -> None:
         """Know that other nodes may have said what did not reach us; `sweep` mends it."""
         for room in self._rooms.values():

@@ -43,7 +43,12 @@ TABLE = {
     "bridge.node": (CORE | PORTS | {"bridge.rooms", "bridge.relay"}, set()),
     "bridge.stores.memory": (CORE | PORTS, set()),
     "bridge.redis_client": ({"bridge.errors"}, {"redis"}),
-    "bridge.stores.redis": (CORE | PORTS | {"bridge.redis_client"}, set()),
+    "bridge.group_commit": (CORE | PORTS | {"bridge.redis_client"}, set()),
+    "bridge.inbox_reader": (CORE | PORTS | {"bridge.redis_client"}, set()),
+    "bridge.stores.redis": (
+        CORE | PORTS | {"bridge.redis_client", "bridge.group_commit", "bridge.inbox_reader"},
+        set(),
+    ),
     "bridge.profiles": (CORE | PORTS | {"bridge.settings"}, {"uritemplate"}),
     "bridge.backend": (
         CORE | PORTS | {"bridge.profiles"},

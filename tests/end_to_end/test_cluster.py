@@ -15,6 +15,8 @@ from redis_server import redis_server
 from backend_stub.model import Pace
 
 LEASE_S = 1.0
+BUSY_S = 3.0
+"""What a busy machine may add to a pause; the pauses themselves are measured by `tests.cluster.nemesis`."""
 pytestmark = pytest.mark.needs("redis-server")
 
 
@@ -153,7 +155,7 @@ async def test_the_turn_of_a_killed_node_goes_on_with_another(backend, redis, pr
         assert end["messageId"] == there.of("ai_message_start", "r-1")[0]["messageId"]
         if profile == "reference":
             assert (end["finishReason"], text) == ("stop", (await stored(backend, "r", "r-1"))["content"])
-            assert there.longest_gap_s("r-1") <= LEASE_S + 0.5
+            assert there.longest_gap_s("r-1") <= LEASE_S + BUSY_S
         else:
             assert end["finishReason"] == "interrupted"
             assert text
@@ -200,7 +202,7 @@ async def test_a_node_whose_redis_is_gone_lives_says_so_and_serves_its_own_devic
         await here.send("r-1", "Hello")
         assert (await here.end_of("r-1"))["finishReason"] == "stop"
         heard_rightly(here, "r-1")
-        assert here.longest_gap_s("r-1") < 0.5
+        assert here.longest_gap_s("r-1") < BUSY_S
         async with asyncio.timeout(10):
             while (await (await http.get(f"{one.address}/readyz")).json())["ready"]:
                 await asyncio.sleep(0.1)
@@ -233,7 +235,7 @@ async def test_redis_in_trouble_loses_nothing(backend, redis, trouble):
         if trouble == "flush":
             redis.command("FLUSHALL")
         elif trouble == "pause":
-            redis.command("CLIENT", "PAUSE", "1000")
+            redis.command("CLIENT", "PAUSE", "4000")
         else:
             redis.kill()
             await asyncio.sleep(0.5)
@@ -241,4 +243,4 @@ async def test_redis_in_trouble_loses_nothing(backend, redis, trouble):
         for device in (here, there):
             assert (await device.end_of("r-1"))["finishReason"] == "stop"
         assert heard_rightly(there, "r-1") == heard_rightly(here, "r-1")
-        assert here.longest_gap_s("r-1") < 0.5
+        assert here.longest_gap_s("r-1") < BUSY_S

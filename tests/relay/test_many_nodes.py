@@ -9,7 +9,7 @@ from bridge.errors import BackendCut, StoreUnavailable
 from bridge.events import Completed, Delta, Finished, Position, Started
 from bridge.messages import MessageChunk, MessageEnd, MessageStart, NewMessage
 from bridge.node import Node
-from bridge.ports import Appended, Batch, Claim, Kept, Lost, Prompt, Said, StopWanted, Taken, Told
+from bridge.ports import Anew, Appended, Batch, Claim, Kept, Lost, Prompt, Said, StopWanted, Taken, Told
 from bridge.stores.memory import MemoryInbox, MemoryJournal
 from bridge.transcript import Transcript
 
@@ -294,6 +294,17 @@ async def test_what_lacks_a_letter_is_mended_from_the_journal():
         MemoryJournal.append(bench.journal, "t-9", 1, Batch(number, [message]))
     await heard_by(bench, LETTERS[0], LETTERS[2], LETTERS[3])
     assert (device.text, device.end.content) == ({"m-9": "Hello"}, "Hello")
+
+
+async def test_a_turn_that_was_kept_anew_is_read_again():
+    bench = many(FakeBackend([HANG]))
+    device = await bench.device()
+    await bench.journal.claim(taken(copy()).claim)
+    for each in LETTERS:
+        MemoryJournal.append(bench.journal, "t-9", 1, each.batch)
+    await heard_by(bench, LETTERS[0], Anew("t-9", "room"), Anew("t-9", "nobody is here"))
+    assert (device.text, device.end.content) == ({"m-9": "Hello"}, "Hello")
+    assert repr(bench.rooms).startswith("<Rooms 1 rooms")
 
 
 async def test_who_joins_is_told_what_runs_on_other_nodes():

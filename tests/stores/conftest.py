@@ -32,6 +32,8 @@ class FakeClient(RedisClient):
     def __init__(self, server):
         self.commands = fakeredis.FakeAsyncRedis(server=server)
         self.reader = fakeredis.FakeAsyncRedis(server=server)
+        self._sending = self.commands
+        self._turn_to_ask = asyncio.Semaphore(32)
         self._shas = {}
         self._asking = set()
 

@@ -1,5 +1,6 @@
 -- Keep the next batch of a turn, and put it into the inboxes of the other nodes of its room.
--- ARGV: prefix, node, turn, epoch, number, ended, batch, position, answer, lease ms, ttl ms, window ms, inbox length
+-- ARGV: prefix, node, turn, epoch, number, ended, batch, position, answer, lease ms, ttl ms, window ms, inbox length,
+--       inbox ms
 local p, node, turn = ARGV[1], ARGV[2], ARGV[3]
 local number, ended, window = tonumber(ARGV[5]), ARGV[6] == '1', tonumber(ARGV[12])
 local key, journal = p .. 'turn:' .. turn, p .. 'journal:' .. turn
@@ -15,7 +16,7 @@ if number > last + 1 then return { 'gap', stop } end
 redis.call('XADD', journal, number .. '-0', 'batch', ARGV[7])
 redis.call('HSET', key, 'last', number, 'position', ARGV[8])
 local ttl = tonumber(ARGV[11])
-if ARGV[9] ~= '' then redis.call('SET', p .. 'name:' .. room .. ':' .. ARGV[9], turn, 'PX', ttl + window) end
+if ARGV[9] ~= '' then redis.call('SET', p .. 'answer:' .. room .. ':' .. ARGV[9], turn, 'PX', ttl + window) end
 if ended then
   redis.call('HSET', key, 'state', 'ended')
   redis.call('HDEL', key, 'prompt')
@@ -32,15 +33,6 @@ end
 redis.call('PEXPIRE', key, ttl)
 redis.call('PEXPIRE', journal, ttl)
 
-local nodes = p .. 'nodes:' .. room
-for _, other in ipairs(redis.call('SMEMBERS', nodes)) do
-  if other ~= node then
-    if redis.call('EXISTS', p .. 'node:' .. other) == 1 then
-      redis.call('XADD', p .. 'inbox:' .. other, 'MAXLEN', '~', ARGV[13], '*', 'kind', 'said', 'room', room,
-        'turn', turn, 'number', number, 'ended', ARGV[6], 'batch', ARGV[7])
-    else -- to write to it would raise its inbox from the dead, without a TTL
-      redis.call('SREM', nodes, other)
-    end
-  end
-end
+post_to_others(p, node, room, ARGV[13], ARGV[14], 'kind', 'said', 'room', room, 'turn', turn, 'number', number,
+  'ended', ARGV[6], 'batch', ARGV[7])
 return { 'ok', stop }

@@ -1,7 +1,11 @@
 -- Hold a room, and return its running turns in the same step: all that follows reaches the inbox.
 -- ARGV: prefix, node, room, ttl ms, heartbeat ms
 local p, node, room = ARGV[1], ARGV[2], ARGV[3]
-redis.call('SET', p .. 'node:' .. node, 1, 'PX', ARGV[5])
+local life, t = p .. 'node:' .. node, redis.call('TIME')
+local now = string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000))
+redis.call('HSETNX', life, 'born', now)
+redis.call('HSETNX', life, 'letters', now)
+redis.call('PEXPIRE', life, ARGV[5])
 redis.call('SADD', p .. 'nodes:' .. room, node)
 redis.call('PEXPIRE', p .. 'nodes:' .. room, ARGV[4])
 local found = {}
@@ -11,4 +15,4 @@ for _, turn in ipairs(redis.call('SMEMBERS', p .. 'running:' .. room)) do
     found[#found + 1] = { turn, request, redis.call('XRANGE', p .. 'journal:' .. turn, '-', '+') }
   end
 end
-return found
+return { redis.call('HGET', life, 'born'), found }

@@ -1,6 +1,6 @@
 -- Keep a turn anew whose journal is gone, all it has said as one batch.
 -- ARGV: prefix, node, turn, epoch, number, ended, batch, position, asked, digest, room, request, prompt, streaming,
---       lease ms, ttl ms, window ms, answer
+--       lease ms, ttl ms, window ms, answer, stop, inbox length, inbox ms
 local p, node, turn, room = ARGV[1], ARGV[2], ARGV[3], ARGV[11]
 local key, journal = p .. 'turn:' .. turn, p .. 'journal:' .. turn
 if redis.call('EXISTS', key) == 1 then
@@ -18,7 +18,6 @@ redis.call('PEXPIRE', key, ttl)
 redis.call('PEXPIRE', journal, ttl)
 redis.call('SET', p .. 'asked:' .. ARGV[9], turn, 'PX', ttl + window)
 redis.call('SET', p .. 'name:' .. room .. ':' .. ARGV[12], turn, 'PX', ttl + window)
-if ARGV[18] ~= '' then redis.call('SET', p .. 'name:' .. room .. ':' .. ARGV[18], turn, 'PX', ttl + window) end
 if not ended then
   redis.call('HSET', key, 'prompt', ARGV[13])
   redis.call('SADD', p .. 'running:' .. room, turn)
@@ -27,4 +26,7 @@ if not ended then
   redis.call('ZADD', p .. 'leases', t[1] * 1000 + math.floor(t[2] / 1000) + tonumber(ARGV[15]), turn)
   redis.call('PEXPIRE', p .. 'leases', ttl + window)
 end
+if ARGV[18] ~= '' then redis.call('SET', p .. 'answer:' .. room .. ':' .. ARGV[18], turn, 'PX', ttl + window) end
+if ARGV[19] == '1' then redis.call('HSET', key, 'stop', 1) end
+post_to_others(p, node, room, ARGV[20], ARGV[21], 'kind', 'anew', 'room', room, 'turn', turn)
 return 'ok'

@@ -1,14 +1,6 @@
--- Put messages that belong to no turn into the inboxes of the other nodes of a room.
--- ARGV: prefix, node, room, batch, inbox length
-local p, nodes = ARGV[1], ARGV[1] .. 'nodes:' .. ARGV[3]
-for _, other in ipairs(redis.call('SMEMBERS', nodes)) do
-  if other ~= ARGV[2] then
-    if redis.call('EXISTS', p .. 'node:' .. other) == 1 then
-      redis.call('XADD', p .. 'inbox:' .. other, 'MAXLEN', '~', ARGV[5], '*', 'kind', 'told', 'room', ARGV[3],
-        'batch', ARGV[4])
-    else
-      redis.call('SREM', nodes, other)
-    end
-  end
-end
+-- Put messages that belong to no turn into the inboxes of the other nodes of a room, once.
+-- ARGV: prefix, node, room, batch, inbox length, inbox ms, a name for this telling, how long it is known in ms
+local told = ARGV[1] .. 'told:' .. ARGV[7]
+if not redis.call('SET', told, 1, 'NX', 'PX', ARGV[8]) then return 0 end -- the answer to it was lost
+post_to_others(ARGV[1], ARGV[2], ARGV[3], ARGV[5], ARGV[6], 'kind', 'told', 'room', ARGV[3], 'batch', ARGV[4])
 return 1

@@ -1,0 +1,98 @@
+"""Reads the inbox of one node: stream entries in, letters out, in order; knows when some are lost."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from bridge import codec
+from bridge.ports import Anew, Batch, Letter, Lost, Said, StopWanted, Told
+from bridge.redis_client import BACK_OFF_S, BLOCK_S, TROUBLE, RedisClient
+
+LETTERS_AT_ONCE = 500
+
+Fields = dict[bytes, bytes]
+
+
+class InboxReader:
+    """Where a node is in its inbox, the stream ``inbox``; ``life`` is the hash that counts its letters."""
+
+    def __init__(self, client: RedisClient, *, inbox: str, life: str) -> None:
+        self.unreadable = 0
+        """How many letters could not be read."""
+        self._redis = client
+        self._inbox, self._life = inbox, life
+        self._last = b"0-0"
+        self._number: int | None = None
+        """Of the last letter; the next one has the next number. None: the next one may have any."""
+        self._lost = False
+
+    async def letters(self) -> AsyncIterator[Letter]:
+        """Give what comes, for as long as it is iterated; see `Inbox.letters`."""
+        pause_s = BACK_OFF_S[0]
+        while True:
+            try:
+                entries = await self._redis.whole(self._next_entries())
+                pause_s = BACK_OFF_S[0]
+            except TROUBLE:
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, BACK_OFF_S[1])
+                continue
+            for entry_id, fields in entries:
+                self._last = entry_id
+                letter = self._letter(fields)
+                if self._lost:
+                    self._lost = False
+                    yield Lost()
+                if letter is not None:
+                    yield letter
+            if self._lost:
+                self._lost = False
+                yield Lost()
+
+    async def _next_entries(self) -> list[tuple[bytes, Fields]]:
+        """Wait for letters; where none comes, look whether one should have."""
+        entries = await self._entries(round(BLOCK_S * 1000))
+        if entries or self._number is None:
+            return entries
+        count = await self._redis.reader.hget(self._life, "letters")
+        entries = await self._entries(None)  # what was counted is here, if it is anywhere
+        if not entries and (count is None or int(count) != self._number):
+            await self._begin_anew()
+        return entries
+
+    async def _begin_anew(self) -> None:
+        """Go on behind what there is: after a failover the inbox may be an earlier one, or none."""
+        reader: Any = self._redis.reader
+        top = await reader.xrevrange(self._inbox, count=1)
+        self._last, self._number, self._lost = top[0][0] if top else b"0-0", None, True
+
+    async def _entries(self, block_ms: int | None) -> list[tuple[bytes, Fields]]:
+        reader: Any = self._redis.reader
+        found = await reader.xread({self._inbox: self._last}, count=LETTERS_AT_ONCE, block=block_ms)
+        return list(found[0][1]) if found else []
+
+    def _letter(self, fields: Fields) -> Letter | None:
+        try:
+            number = int(fields[b"letter"])
+            self._lost = self._lost or (self._number is not None and number != self._number + 1)
+            self._number = number
+            return _read(fields)
+        except (KeyError, ValueError, RecursionError):
+            self.unreadable += 1
+            return None
+
+
+def _read(fields: Fields) -> Letter:
+    match fields[b"kind"]:
+        case b"said":
+            batch = Batch(int(fields[b"number"]), codec.decode(fields[b"batch"]), fields[b"ended"] == b"1")
+            return Said(fields[b"turn"].decode(), json.loads(fields[b"room"]), batch)
+        case b"anew":
+            return Anew(fields[b"turn"].decode(), json.loads(fields[b"room"]))
+        case b"told":
+            return Told(json.loads(fields[b"room"]), codec.decode(fields[b"batch"]))
+        case b"stop":
+            return StopWanted(fields[b"turn"].decode())
+        case kind:
+            raise ValueError(f"unable to read a letter; its kind {kind!r} is unknown")

@@ -1,0 +1,17 @@
+-- Say that this node lives, and that it still holds rooms.
+-- ARGV: prefix, node, heartbeat ms, inbox ms, room ttl ms, then rooms
+-- Returns when this life began, the time in ms, and how many of the rooms are no longer held.
+local p, node, t = ARGV[1], ARGV[2], redis.call('TIME')
+local now = string.format('%.0f', t[1] * 1000000 + t[2])
+local life = p .. 'node:' .. node
+redis.call('HSETNX', life, 'born', now)
+redis.call('HSETNX', life, 'letters', now)
+redis.call('PEXPIRE', life, ARGV[3])
+redis.call('PEXPIRE', p .. 'inbox:' .. node, ARGV[4])
+local missing = 0
+for i = 6, #ARGV do
+  local nodes = p .. 'nodes:' .. ARGV[i]
+  missing = missing + 1 - redis.call('SISMEMBER', nodes, node)
+  redis.call('PEXPIRE', nodes, ARGV[5])
+end
+return { redis.call('HGET', life, 'born'), math.floor(tonumber(now) / 1000), missing }

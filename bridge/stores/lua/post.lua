@@ -1,0 +1,23 @@
+-- Stands before every script: how a letter reaches the inbox of a node, or of all other nodes of a room.
+-- Letters are numbered, so that their reader knows when some are lost.
+
+local function post(p, node, length, ttl, ...)
+  local life, inbox = p .. 'node:' .. node, p .. 'inbox:' .. node
+  if redis.call('EXISTS', life) == 0 then return false end -- an XADD would raise its inbox from the dead
+  local said = redis.pcall('XADD', inbox, 'MAXLEN', '~', length, '*',
+    'letter', redis.call('HINCRBY', life, 'letters', 1), ...)
+  if type(said) == 'table' and said.err then
+    redis.call('DEL', inbox) -- no inbox of ours: its reader finds the number missing
+  else
+    redis.call('PEXPIRE', inbox, ttl)
+  end
+  return true
+end
+
+local function post_to_others(p, node, room, length, ttl, ...)
+  local nodes = p .. 'nodes:' .. room
+  for _, other in ipairs(redis.call('SMEMBERS', nodes)) do
+    if other ~= node and not post(p, other, length, ttl, ...) then redis.call('SREM', nodes, other) end
+  end
+end
+

@@ -1,0 +1,406 @@
+"""The Redis store on a real server, one fault at a time: what each would cost is in the test's name."""
+
+import asyncio
+import contextlib
+
+import pytest
+from redis_server import redis_server
+from test_journal_contract import claim
+from test_shared_store import batches, letters
+
+from bridge.errors import SettingsError, StoreUnavailable
+from bridge.messages import MessageEnd, MessageStart, NewMessage
+from bridge.ports import Anew, Batch, Claimed, Kept, Lost, Said, Taken, Told
+from bridge.redis_client import RedisClient
+from bridge.stores.redis import RedisStore
+from bridge.transcript import Transcript
+
+pytestmark = pytest.mark.needs("redis-server")
+IDS = ("r-1", "room", "m-1")
+USER = [NewMessage("r", "room", "u", "user", "hi", "now")]
+
+
+@pytest.fixture
+async def own(tmp_path):
+    """Makes stores on a server that this test may hurt."""
+    with redis_server(tmp_path) as server:
+        stores = []
+
+        async def make(node_id, **given):
+            times = {"lease_s": 30.0, "turn_s": 60.0, "window_s": 600.0, **given}
+            store = RedisStore(RedisClient(server.url), node_id, **times)
+            stores.append(store)
+            await store.start()
+            await store.beat()
+            return store
+
+        make.server = server
+        yield make
+        for store in stores:
+            await store.close()
+
+
+@contextlib.asynccontextmanager
+async def asleep(server, seconds):
+    """Have the server do nothing for a time; what it is sent meanwhile is done afterwards."""
+    sleeping = asyncio.create_task(asyncio.to_thread(server.command, "DEBUG", "SLEEP", str(seconds)))
+    await asyncio.sleep(0.1)
+    yield
+    await sleeping
+
+
+def redis(store):
+    return store._redis.commands
+
+
+async def test_an_inbox_has_its_ttl_before_its_node_beats_again(own):
+    one, two = await own("one"), await own("two")
+    await two.enter("room")
+    await one.claim(claim())
+    await one.append("t-1", 1, batches(1)[0])
+    assert await redis(one).pttl("bridge:inbox:two") > 0
+
+
+async def test_to_enter_a_room_does_not_hide_that_the_node_was_taken_for_dead(own):
+    one, two = await own("one"), await own("two")
+    await two.enter("room")
+    await redis(one).delete("bridge:node:two")
+    await one.tell("room", USER)
+    await two.enter("other")
+    assert not await two.beat()
+    assert await two.beat()
+
+
+async def test_a_node_learns_that_it_was_taken_for_dead_though_the_answer_was_lost(own):
+    one = await own("one")
+    await redis(one).delete("bridge:node:one")
+    async with asleep(own.server, 1.5):
+        with pytest.raises(StoreUnavailable):
+            await one.beat()
+    assert not await one.beat()
+
+
+async def test_a_room_that_is_held_for_long_stays_held_and_a_lost_one_is_missed(own):
+    one = await own("one")
+    await one.enter("room")
+    await redis(one).pexpire('bridge:nodes:"room"', 5000)
+    assert await one.beat()
+    assert await redis(one).pttl('bridge:nodes:"room"') > 5000
+    await redis(one).delete('bridge:nodes:"room"')
+    assert not await one.beat()
+
+
+async def test_a_user_is_heard_once_though_the_answer_to_the_tell_was_late(own):
+    one, two = await own("one"), await own("two")
+    await two.enter("room")
+    await one.tell("room", USER)
+    async with asleep(own.server, 1.5):
+        with contextlib.suppress(StoreUnavailable):
+            await one.tell("room", USER)
+    assert await letters(two, 3, within_s=1.0) == [Told("room", USER)] * 2
+
+
+async def test_no_question_takes_longer_than_its_deadline(own):
+    one = await own("one")
+    own.server.command("CLIENT", "PAUSE", "3000")
+    with pytest.raises(StoreUnavailable):
+        async with asyncio.timeout(1.5):
+            await one.claim(claim())
+
+
+async def test_as_many_may_ask_at_once_as_want_to_over_few_connections(own):
+    one = await own("one")
+    found = await asyncio.gather(*(one.claim(claim(f"t-{n}", request_id=n, limit=999)) for n in range(500)))
+    assert len(found) == 500
+    assert (await redis(one).info("clients"))["connected_clients"] <= 40
+
+
+async def test_a_batch_that_can_never_be_kept_holds_up_no_other_turn(own):
+    one = await own("one")
+    await one.claim(claim("t-1"))
+    await one.claim(claim("t-2", request_id="r-2"))
+    await redis(one).set("bridge:journal:t-1", "not a stream")
+    bad, good = (one.append(turn, 1, batches(1)[0]) for turn in ("t-1", "t-2"))
+    async with asyncio.timeout(2):
+        assert (await good).kept is Kept.OK
+        with pytest.raises(StoreUnavailable):
+            await bad
+
+
+async def test_a_position_of_any_text_is_kept(own):
+    one, two = await own("one"), await own("two")
+    await one.claim(claim())
+    async with asyncio.timeout(2):
+        assert (await one.append("t-1", 1, Batch(1, [], position="\ud800"))).kept is Kept.OK
+    await one.release("t-1", 1)
+    (taken,) = await two.overdue()
+    assert taken.position == "\ud800"
+
+
+async def test_out_of_memory_holds_up_and_loses_nothing(own):
+    one = await own("one")
+    await one.claim(claim())
+    own.server.command("CONFIG", "SET", "maxmemory", "1")
+    waiting = [one.append("t-1", 1, batch) for batch in batches(5)]
+    await asyncio.sleep(0.3)
+    assert not any(kept.done() for kept in waiting)
+    own.server.command("CONFIG", "SET", "maxmemory", "0")
+    async with asyncio.timeout(3):
+        assert {(await kept).kept for kept in waiting} == {Kept.OK}
+
+
+async def test_who_waits_for_a_batch_is_told_that_the_store_was_closed(own):
+    one = await own("one")
+    await one.claim(claim())
+    own.server.kill()
+    kept = one.append("t-1", 1, batches(1)[0])
+    await one.close()
+    with pytest.raises(StoreUnavailable):
+        await asyncio.wait_for(kept, 1)
+
+
+async def test_an_inbox_cut_beyond_what_was_read_says_so_and_goes_on(own):
+    one, two = await own("one"), await own("two")
+    await two.enter("room")
+    heard = two.letters()
+    await one.tell("room", USER)
+    assert await anext(heard) == Told("room", USER)
+    for _ in range(30):
+        await one.tell("room", USER)
+    await redis(one).xtrim("bridge:inbox:two", maxlen=5, approximate=False)
+    async with asyncio.timeout(5):
+        assert [await anext(heard) for _ in range(6)] == [Lost(), *[Told("room", USER)] * 5]
+
+
+async def test_an_inbox_that_stepped_back_is_read_again(own):
+    one, two = await own("one"), await own("two")
+    await two.enter("room")
+    heard = two.letters()
+    for _ in range(5):
+        await one.tell("room", USER)
+        await anext(heard)
+    await redis(one).delete("bridge:inbox:two")  # as a replica that lagged behind knows it
+    await redis(one).hincrby("bridge:node:two", "letters", -3)
+    async with asyncio.timeout(5):
+        assert await anext(heard) == Lost()
+        await one.tell("room", USER)
+        assert await anext(heard) == Told("room", USER)
+
+
+async def test_a_second_reader_goes_on_where_the_first_stood(own):
+    one, two = await own("one"), await own("two")
+    await two.enter("room")
+    await one.tell("room", USER)
+    assert await letters(two, 1) == [Told("room", USER)]
+    assert await letters(two, 1, within_s=0.3) == []
+
+
+async def test_a_turn_kept_anew_has_its_answer_s_name_and_its_stop(own):
+    one = await own("one")
+    await one.claim(claim())
+    await redis(one).flushall()
+    taken = Taken(1, claim(), Transcript("t-1", "r-1"), "", stop=True)
+    assert await one.restore(taken, Batch(1, [MessageStart(*IDS)])) is Kept.OK
+    assert await one.find("room", message_id="m-1") == "t-1"
+    assert (await one.append("t-1", 1, batches(2)[1])).stop
+
+
+async def test_an_end_kept_anew_is_not_silent_for_who_entered_before(own):
+    one, two = await own("one"), await own("two")
+    await redis(one).flushall()
+    await two.beat()
+    assert await two.enter("room") == []
+    taken = Taken(1, claim(), Transcript("t-1", "r-1"), "", stop=False)
+    end = Batch(2, [MessageStart(*IDS), MessageEnd(*IDS, "", "stop")], ended=True)
+    await one.restore(taken, end)
+    assert await letters(two, 1) == [Anew("t-1", "room")]
+
+
+async def test_a_request_is_not_found_by_an_answer_s_name(own):
+    one = await own("one")
+    await one.claim(claim(request_id="m-1"))
+    assert await one.find("room", message_id="m-1") is None
+
+
+async def test_a_turn_is_given_away_though_the_answer_was_lost(own):
+    one = await own("one")
+    await one.claim(claim())
+    assert await one.release("t-1", 1)
+    assert await one.release("t-1", 1)
+
+
+async def test_a_cancelled_question_is_cancelled(own):
+    one = await own("one")
+
+    async def ask():
+        while True:
+            await one.find("room", request_id="r-1")
+
+    for _ in range(50):
+        asking = asyncio.create_task(ask())
+        await asyncio.sleep(0.005)
+        asking.cancel()
+        done, _ = await asyncio.wait({asking}, timeout=0.5)
+        assert done
+
+
+async def test_appends_survive_that_all_connections_are_killed_five_times(own):
+    one, two = await own("one"), await own("two")
+    await one.claim(claim())
+    await two.enter("room")
+    hearing = asyncio.create_task(letters(two, 200, within_s=15))
+    waiting = []
+    for batch in batches(200):
+        waiting.append(one.append("t-1", 1, batch))
+        if batch.number % 35 == 0:
+            own.server.command("CLIENT", "KILL", "TYPE", "normal")
+        await asyncio.sleep(0.002)
+    assert {(await kept).kept for kept in waiting} <= {Kept.OK, Kept.DUPLICATE}
+    assert [each.batch.number for each in await hearing if isinstance(each, Said)] == list(range(1, 201))
+
+
+async def test_a_node_that_took_its_own_turn_again_is_fenced_in_its_earlier_epoch(own):
+    one = await own("one")
+    await one.claim(claim())
+    await one.release("t-1", 1)
+    (taken,) = await one.overdue()
+    assert taken.epoch == 2
+    assert (await one.append("t-1", 1, batches(1)[0])).kept is Kept.FENCED
+    assert (await one.append("t-1", 2, batches(1)[0])).kept is Kept.OK
+
+
+async def test_each_entry_and_what_follows_it_is_whole(own):
+    """Enters at 40 instants of a turn, each time as a node of its own."""
+    one = await own("one")
+    await one.claim(claim())
+    waiting = []
+
+    async def say():
+        for batch in batches(200):
+            waiting.append(one.append("t-1", 1, batch))
+            await asyncio.sleep(0.004)
+
+    saying, found = asyncio.create_task(say()), []
+    for number in range(40):
+        node = await own(f"n-{number}")
+        found.append((node, await node.enter("room")))
+    await saying
+    await asyncio.gather(*waiting)
+    for node, running in found:
+        mine = running[0] if running else Transcript("t-1", "r-1")
+        for letter in await letters(node, 200 - mine.number, within_s=0.3):
+            mine.take(letter.batch.number, letter.batch.messages)
+        assert mine.number == 200
+
+
+async def test_after_a_failover_that_lost_letters_the_next_one_says_so(own):
+    one, two = await own("one"), await own("two")
+    await two.enter("room")
+    heard = two.letters()
+    for _ in range(5):
+        await one.tell("room", USER)
+        await anext(heard)
+    await redis(one).hincrby("bridge:node:two", "letters", -3)
+    await one.tell("room", USER)
+    async with asyncio.timeout(5):
+        assert [await anext(heard), await anext(heard)] == [Lost(), Told("room", USER)]
+
+
+async def test_a_poisoned_inbox_costs_its_node_a_repair_and_others_nothing(own):
+    one, two, three = await own("one"), await own("two"), await own("three")
+    await two.enter("room")
+    await three.enter("room")
+    heard = two.letters()
+    await one.tell("room", USER)
+    assert await anext(heard) == Told("room", USER)
+    await redis(one).set("bridge:inbox:two", "no stream")
+    await one.claim(claim())
+    for batch in batches(2):
+        assert (await one.append("t-1", 1, batch)).kept is Kept.OK
+    async with asyncio.timeout(10):
+        assert [await anext(heard), (await anext(heard)).batch.number] == [Lost(), 2]
+    assert [letter.batch.number for letter in (await letters(three, 3))[1:]] == [1, 2]
+
+
+async def test_a_node_that_was_only_busy_takes_over_at_once(own):
+    one, two = await own("one", lease_s=1.0), await own("two", lease_s=1.0)
+    await one.claim(claim())
+    await asyncio.sleep(1.2)
+    asked_at_s = asyncio.get_running_loop().time()
+    while not await two.overdue():
+        await two.beat()
+    assert asyncio.get_running_loop().time() - asked_at_s < 0.9
+
+
+async def test_a_node_that_redis_did_not_answer_gives_the_owners_a_lease_to_come_back(own):
+    one, two = await own("one", lease_s=0.6), await own("two", lease_s=0.6)
+    await asyncio.sleep(0.7)
+    await two.beat()
+    await one.claim(claim())
+    async with asleep(own.server, 0.9):
+        await two.beat()
+    assert await two.overdue() == []
+    async with asyncio.timeout(5):
+        while not await two.overdue():
+            await asyncio.sleep(0.05)
+            await two.beat()
+
+
+async def live(store):
+    while True:
+        with contextlib.suppress(StoreUnavailable):
+            await store.beat()
+        await asyncio.sleep(0.5)
+
+
+def kill_connections(server):
+    server.command("CLIENT", "KILL", "TYPE", "normal")
+
+
+def restart(server):
+    server.kill()
+    server.start()
+
+
+def pause(server):
+    server.command("CLIENT", "PAUSE", "1500")
+
+
+def forget_scripts(server):
+    server.command("SCRIPT", "FLUSH")
+
+
+@pytest.mark.parametrize("trouble", [kill_connections, restart, pause, forget_scripts])
+async def test_trouble_loses_nothing_and_says_nothing_twice(own, trouble):
+    one, two = await own("one"), await own("two")
+    assert await one.claim(claim()) == Claimed()
+    await two.enter("room")
+    hearing = asyncio.create_task(letters(two, 200, within_s=20))
+    living = asyncio.create_task(live(two))
+    waiting = []
+    for batch in batches(200):
+        waiting.append(one.append("t-1", 1, batch))
+        if batch.number in (60, 120):
+            await asyncio.to_thread(trouble, own.server)
+        await asyncio.sleep(0.002)
+    assert {(await kept).kept for kept in waiting} <= {Kept.OK, Kept.DUPLICATE}
+    said_to_two = [letter for letter in await hearing if isinstance(letter, Said)]
+    assert [letter.batch.number for letter in said_to_two] == list(range(1, 201))
+    assert (await one.read("t-1")).number == 200
+    living.cancel()
+
+
+async def test_a_server_that_would_delete_journals_is_refused_with_the_cure(own):
+    own.server.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    with pytest.raises(SettingsError, match="CONFIG SET maxmemory-policy noeviction"):
+        await own("one")
+
+
+async def test_a_server_that_is_not_there_is_unavailable_soon(own):
+    one = await own("one")
+    own.server.kill()
+    async with asyncio.timeout(3):
+        with pytest.raises(StoreUnavailable):
+            await one.claim(claim())
+    own.server.start()
+    assert await one.claim(claim()) == Claimed()
