@@ -30,6 +30,8 @@ from bridge.telemetry import LogTelemetry, SystemClock
 INBOUND_LIMIT_BYTES = 2 * 1024 * 1024
 """A packet below this is answered with an error code if it is too large; above it the connection ends."""
 
+SILENT_S = 5.0
+"""How much longer than a backend may be silent an owner may be before other nodes look after its turn."""
 CLOSE_S = 0.3
 """How long the devices get to read their last messages when the process goes down."""
 
@@ -126,6 +128,7 @@ class App:
             telemetry=self.telemetry,
             clock=self._clock,
             lease_s=self._settings.lease_s,
+            silent_s=max(self._settings.first_delta_s, self._settings.stall_s) + SILENT_S,
         )
 
     def _server(self) -> socketio.AsyncServer:

@@ -3,12 +3,12 @@
 import asyncio
 from typing import assert_never
 
-from bridge.errors import BridgeError, StoreUnavailable
+from bridge.errors import BridgeError, StoreUnavailable, TurnInterrupted
 from bridge.events import Id
-from bridge.ports import Anew, Clock, Inbox, Journal, Letter, Lost, Said, StopWanted, Telemetry, Told
+from bridge.ports import Anew, Batch, Clock, Inbox, Journal, Letter, Lost, Said, StopWanted, Telemetry, Told
 from bridge.relay import Relay
 from bridge.rooms import Rooms
-from bridge.transcript import Applied
+from bridge.transcript import Applied, Transcript
 
 BEATS_PER_LEASE = 4
 DEAF_S = 3.0
@@ -16,7 +16,10 @@ DEAF_S = 3.0
 
 
 class Node:
-    """One process among several; ``lease_s`` is how long a turn stays ours without a word of us."""
+    """One process among several; ``lease_s`` is how long a turn stays ours without a word of us.
+
+    After ``silent_s`` without a word of a turn of another node this one looks whether it still is there.
+    """
 
     def __init__(
         self,
@@ -28,6 +31,7 @@ class Node:
         telemetry: Telemetry,
         clock: Clock,
         lease_s: float,
+        silent_s: float,
     ) -> None:
         self._journal = journal
         self._inbox = inbox
@@ -36,6 +40,9 @@ class Node:
         self._telemetry = telemetry
         self._clock = clock
         self._beat_s = lease_s / BEATS_PER_LEASE
+        self._silent_s = silent_s
+        self._progress: dict[str, tuple[int, float]] = {}
+        """How far each turn of other nodes was when it last went on, and when that was."""
         self._beaten_at_s = clock.monotonic_s()
 
     @property
@@ -60,6 +67,7 @@ class Node:
     async def _take(self, letter: Letter) -> None:
         match letter:
             case Said(turn_id, room_id, batch):
+                self._relay.heard_of(turn_id, batch.number)
                 if self._rooms.hear_letter(turn_id, room_id, batch) is Applied.GAP:
                     await self._mend(turn_id, room_id)
             case Anew(turn_id, room_id):
@@ -95,6 +103,31 @@ class Node:
         if owned := self._relay.owned:
             await self._journal.renew(owned)
         await self._rooms.sweep()
+        await self._mend_silent()
         if not self._relay.draining:
             for taken in await self._journal.overdue():
                 self._relay.take_over(taken)
+
+    async def _mend_silent(self) -> None:
+        """Read anew what was silent for long; end what the journal knows no more: its owner is gone too."""
+        for room_id, turn in self._silent():
+            kept = await self._journal.read(turn.turn_id)
+            if kept is not None:
+                self._rooms.catch_up(room_id, kept)
+            else:
+                lost = TurnInterrupted("unable to finish the answer; the node that had it is gone")
+                end = Batch(turn.number + 1, turn.broken_off(lost), ended=True)
+                self._rooms.hear_turn(turn.turn_id, room_id, end)
+
+    def _silent(self) -> list[tuple[Id, Transcript]]:
+        now_s, before, owned = self._clock.monotonic_s(), self._progress, self._relay.owned
+        self._progress, silent = {}, []
+        for room_id, turn in self._rooms.all_running():
+            number, since_s = before.get(turn.turn_id, (turn.number, now_s))
+            if number != turn.number or turn.turn_id in owned:
+                since_s = now_s
+            elif now_s - since_s > self._silent_s:
+                silent.append((room_id, turn))
+                since_s = now_s
+            self._progress[turn.turn_id] = (turn.number, since_s)
+        return silent

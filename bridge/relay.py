@@ -8,9 +8,8 @@ back. What the journal says of a batch decides: a writer that was fenced says no
 
 import asyncio
 import hashlib
-from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from bridge.errors import RequestError, StoreUnavailable, TurnBroken, TurnInterrupted
 from bridge.events import Failed, Finished, Id
@@ -32,11 +31,11 @@ from bridge.ports import (
     Prompt,
     Taken,
     Telemetry,
-    TurnReport,
 )
 from bridge.pump import Limits, Pump
 from bridge.requests import Send
 from bridge.rooms import Rooms
+from bridge.run import Run
 from bridge.transcript import Transcript
 from bridge.turn import Turn
 
@@ -55,32 +54,6 @@ class Sent:
     request_id: Id
     message_id: Id | None = None
     duplicate: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class Run:
-    """One running turn that this node owns, and what it is made of."""
-
-    claim: Claim
-    epoch: int
-    turn: Turn
-    pump: Pump
-    gathered: asyncio.Event
-    number: int = 0
-    began_at_s: float = 0.0
-    reader: asyncio.Task[Failed | None] | None = None
-    writer: asyncio.Task[None] | None = None
-    ends_as: Finished | Failed | None = None
-    behind: deque[asyncio.Future[Appended]] = field(default_factory=deque)
-    heard: Transcript | None = None
-    fenced: bool = False
-    last: Batch | None = None
-    first_chunk_s: float | None = None
-
-    @property
-    def turn_id(self) -> str:
-        """The turn's name inside the bridge."""
-        return self.claim.turn_id
 
 
 class Relay:
@@ -178,7 +151,7 @@ class Relay:
         run = self._run(claim, taken.epoch)
         run.turn.go_on(taken.transcript)
         run.turn.position = taken.position
-        run.number = taken.transcript.number
+        run.number = run.kept_number = taken.transcript.number
         self._rooms.catch_up(claim.prompt.room_id, taken.transcript)
         self._start(run, asyncio.create_task(run.pump.go_on(), name=f"reader {run.turn_id}"))
         if taken.stop:
@@ -282,10 +255,18 @@ class Relay:
             run.ends_as = ends_as
             run.reader.cancel()
 
+    def heard_of(self, turn_id: str, number: int) -> None:
+        """Say no more of a turn of ours of which another node said what we never had kept: it owns it."""
+        run = self._runs.get(turn_id)
+        if run is not None and number > run.kept_number:
+            self._lose(run)
+
     def _lose(self, run: Run) -> None:
         """Say no more of a turn that is another node's: close its backend call, end nothing."""
         run.fenced = True
         run.gathered.set()
+        if run.said_more_than_kept:
+            self._rooms.stray(run.turn_id, run.claim.prompt.room_id)
         if run.reader is not None:
             run.reader.cancel()
 
@@ -314,7 +295,7 @@ class Relay:
         finally:
             del self._runs[run.turn_id]
             if not run.fenced:
-                self._telemetry.turn_ended(self._report(run))
+                self._telemetry.turn_ended(run.report(self._clock.monotonic_s()))
 
     async def _write_gathered(self, run: Run) -> bool:
         run.gathered.clear()
@@ -357,8 +338,9 @@ class Relay:
             case Kept.GAP | Kept.GONE:
                 await self._restore(run, batch)
                 run.behind.clear()
+                run.kept_number = batch.number
             case Kept.OK | Kept.DUPLICATE:
-                pass
+                run.kept_number += 1
         if appended.stop:
             self._interrupt(run, Finished("cancelled"))
 
@@ -380,20 +362,3 @@ class Relay:
             await asyncio.wait(set(run.behind), timeout=KEEP_LATE_S)
         while run.behind and run.behind[0].done() and run.last is not None:
             await self._judge(run, run.behind.popleft(), run.last)
-
-    def _report(self, run: Run) -> TurnReport:
-        turn = run.turn
-        return TurnReport(
-            request_id=turn.request_id,
-            room_id=turn.room_id,
-            message_id=turn.message_id,
-            streaming=turn.streaming,
-            finish_reason=turn.finish_reason or "other",
-            error_code=turn.error.code if turn.error else None,
-            chunks=turn.seq,
-            content_chars=len(turn.content),
-            backend_calls=run.pump.calls,
-            first_chunk_s=run.first_chunk_s,
-            completion_s=self._clock.monotonic_s() - run.began_at_s,
-            differs=turn.differs,
-        )

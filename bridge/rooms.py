@@ -52,6 +52,8 @@ class Resumed:
 class _Room:
     seats: dict[Device, deque[str]] = field(default_factory=dict)
     running: dict[str, Transcript] = field(default_factory=dict)
+    strayed: dict[str, Transcript] = field(default_factory=dict)
+    """What the owners say of turns of which other was heard here."""
     held: bool = False
     """True while what other nodes say in this room reaches our inbox."""
     entering: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -141,6 +143,10 @@ class Rooms:
             elif not room.held:
                 await self._enter(room_id, room)
 
+    def all_running(self) -> list[tuple[Id, Transcript]]:
+        """Return this node's copies of all running turns, each with its room."""
+        return [(room_id, turn) for room_id, room in self._rooms.items() for turn in room.running.values()]
+
     def holds(self, room_id: Id) -> bool:
         """Return whether what other nodes say in the room reaches us; else `sweep` or a join reads it."""
         room = self._rooms.get(room_id)
@@ -227,6 +233,8 @@ class Rooms:
             if any(turn_id in seat for seat in room.seats.values()):
                 return Applied.DUPLICATE  # it has ended here
             transcript = Transcript(turn_id, _request_id(batch))
+        if turn_id in room.strayed:
+            return self._hear_owner(room, room.strayed[turn_id], batch)
         applied = transcript.take(batch.number, batch.messages)
         if applied is Applied.APPLIED:
             room.running[turn_id] = transcript
@@ -249,6 +257,9 @@ class Rooms:
         """Tell every device here what ``kept`` holds beyond this node's own copy of the turn."""
         room = self._rooms.setdefault(room_id, _Room())
         ours = room.running.get(kept.turn_id)
+        if kept.turn_id in room.strayed:
+            self._rejoin(room, kept)
+            return
         if ours is not None and ours.number >= kept.number:
             return
         if ours is None and any(kept.turn_id in seat for seat in room.seats.values()):
@@ -258,6 +269,34 @@ class Rooms:
         self._fan_out(room.seats, lacking)
         if kept.ended:
             self._end_turn(room, kept.turn_id)
+
+    def stray(self, turn_id: str, room_id: Id) -> None:
+        """Know that what was heard here of a running turn is not what its owner says.
+
+        That is so where this node owned it, was cut off from the journal, and spoke on to its devices. They
+        hear nothing of it until the owner has said all that they heard; then they go on with the owner.
+        """
+        room = self._rooms.get(room_id)
+        if room is not None and (ours := room.running.get(turn_id)) is not None:
+            room.strayed[turn_id] = Transcript(turn_id, ours.request_id)
+
+    def _hear_owner(self, room: _Room, theirs: Transcript, batch: Batch) -> Applied:
+        applied = theirs.take(batch.number, batch.messages)
+        if applied is Applied.APPLIED:
+            self._rejoin(room, theirs)
+        return applied
+
+    def _rejoin(self, room: _Room, theirs: Transcript) -> None:
+        """Let the devices go on with the owner, if they can by now."""
+        lacking = room.running[theirs.turn_id].rejoin(theirs)
+        if lacking is None:
+            room.strayed[theirs.turn_id] = theirs
+            return
+        room.strayed.pop(theirs.turn_id, None)
+        room.running[theirs.turn_id] = theirs
+        self._fan_out(room.seats, lacking)
+        if theirs.ended:
+            self._end_turn(room, theirs.turn_id)
 
     def running(self, turn_id: str, room_id: Id) -> Transcript | None:
         """Return this node's copy of a running turn."""

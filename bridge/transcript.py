@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import assert_never
 
+from bridge.errors import TurnError
 from bridge.events import Id
 from bridge.messages import (
     Message,
@@ -110,8 +111,7 @@ class Transcript:
     def messages(self) -> list[Message]:
         """Return all that was heard, chunk by chunk, so that another transcript can be made of it."""
         chunks = [self._chunk(seq, delta) for seq, delta in enumerate(self._deltas, start=1)]
-        closing: list[Message] = [said for said in (self._end, self._answer) if said is not None]
-        return [*self._opening(), *chunks, *closing]
+        return [*self._opening(), *chunks, *self.closing()]
 
     def since(self, seq: int | None) -> list[Message]:
         """Return what a device lacks that has heard up to ``seq``; None: it has not heard the start.
@@ -119,8 +119,33 @@ class Transcript:
         The text comes as one merged chunk. A ``seq`` beyond the head lacks nothing but the end.
         """
         opening = self._opening() if seq is None else []
-        closing: list[Message] = [said for said in (self._end, self._answer) if said is not None]
-        return opening + self._merged(seq or 0) + closing
+        return opening + self._merged(seq or 0) + self.closing()
+
+    def rejoin(self, theirs: "Transcript") -> list[Message] | None:
+        """Return what leads from this text, which went its own way, to ``theirs``; None: wait for more.
+
+        A device may not see a seq twice nor miss one, so it waits until theirs are beyond its own, or ended.
+        """
+        text = theirs.text
+        goes_on = text.startswith(self.text)
+        more = text[len(self.text) :] if goes_on else ""
+        if more and (theirs.seq > self.seq or theirs.ended):
+            head, first = max(theirs.seq, self.seq + 1), self.seq + 1
+            chunk = self._chunk(head, more, first if first < head else None)
+            return [chunk, *theirs.closing()]
+        return theirs.closing() if theirs.ended else None
+
+    def broken_off(self, error: TurnError) -> list[Message]:
+        """Return what ends a turn that nobody can go on with; nothing where nothing was heard of it."""
+        start = self._start
+        if start is None:
+            return []
+        names = (start.request_id, start.room_id, start.message_id)
+        return [MessageEnd(*names, self.text, error.finish_reason, (error.code, str(error)))]
+
+    def closing(self) -> list[Message]:
+        """Return the end, or the whole answer, where it was heard."""
+        return [said for said in (self._end, self._answer) if said is not None]
 
     def _opening(self) -> list[Message]:
         said: list[Message] = [self._start] if self._start else []

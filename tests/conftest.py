@@ -5,6 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("busy machine", deadline=None)
+settings.load_profile("busy machine")
 
 NODE_MODULES = Path(__file__).resolve().parent / "end_to_end" / "socket_io_client" / "node_modules"
 

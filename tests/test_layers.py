@@ -29,7 +29,7 @@ CORE = {
     "bridge.dialects.ui_message",
 }
 IMPURE = {"asyncio", "logging", "os", "random", "socket", "threading", "time", "uuid"}
-MIDDLE = {"bridge.node", "bridge.pump", "bridge.relay", "bridge.rooms"}
+MIDDLE = {"bridge.node", "bridge.pump", "bridge.relay", "bridge.rooms", "bridge.run"}
 PORTS = {"bridge.ports"}
 STORES = {"bridge.stores.memory", "bridge.stores.redis"}
 
@@ -39,7 +39,8 @@ TABLE = {
     "bridge.ports": (CORE, set()),
     "bridge.rooms": (CORE | PORTS, set()),
     "bridge.pump": (CORE | PORTS, set()),
-    "bridge.relay": (CORE | PORTS | {"bridge.rooms", "bridge.pump"}, set()),
+    "bridge.run": (CORE | PORTS | {"bridge.pump"}, set()),
+    "bridge.relay": (CORE | PORTS | {"bridge.rooms", "bridge.pump", "bridge.run"}, set()),
     "bridge.node": (CORE | PORTS | {"bridge.rooms", "bridge.relay"}, set()),
     "bridge.stores.memory": (CORE | PORTS, set()),
     "bridge.redis_client": ({"bridge.errors"}, {"redis"}),

@@ -1,6 +1,7 @@
 """What a relay and its rooms do when the store is slow, gone, or says that the turn is another node's."""
 
 import asyncio
+import copy
 
 import pytest
 from fakes import HANG, Bench, FakeBackend, Pause, answer
@@ -12,6 +13,8 @@ from bridge.node import Node
 from bridge.ports import Anew, Appended, Batch, Claim, Kept, Lost, Prompt, Said, StopWanted, Taken, Told
 from bridge.stores.memory import MemoryInbox, MemoryJournal
 from bridge.transcript import Transcript
+
+SILENT_S = 20.0
 
 
 def now():
@@ -53,6 +56,9 @@ class ChosenJournal(MemoryJournal):
         self.late = False
         for waiting, turn_id, epoch, batch in self.held:
             waiting.set_result(super().append(turn_id, epoch, batch).result())
+
+    async def read(self, turn_id):
+        return copy.deepcopy(await super().read(turn_id))  # as from another process
 
     async def restore(self, taken, batch):  # noqa: ARG002
         self.restored.append(batch)
@@ -104,6 +110,7 @@ def many(backend, **limits):
         rooms=bench.rooms,
         telemetry=bench.facts,
         clock=bench.clock,
+        silent_s=SILENT_S,
         lease_s=2.0,
     )
     return bench
@@ -114,7 +121,7 @@ SAID = [MessageStart(*IDS), MessageChunk(*IDS, 1, "Hel"), MessageChunk(*IDS, 2, 
 END = [MessageEnd(*IDS, "Hello", "stop"), NewMessage(*IDS, "assistant", "Hello", "now", {}, True)]
 
 
-def copy(*messages):
+def heard(*messages):
     transcript = Transcript("t-9", "r-9")
     for number, message in enumerate(messages, start=1):
         transcript.take(number, [message])
@@ -211,7 +218,7 @@ async def test_a_turn_that_is_taken_over_goes_on_where_the_backend_was():
     backend.resumes = True
     bench = many(backend)
     device = await bench.device()
-    bench.relay.take_over(taken(copy(*SAID[:2]), position="2"))
+    bench.relay.take_over(taken(heard(*SAID[:2]), position="2"))
     await bench.idle()
     assert (device.text, device.end.finish_reason) == ({"m-9": "Hello"}, "stop")
     assert backend.afters == ["2"]
@@ -227,7 +234,7 @@ async def test_a_turn_that_is_taken_over_goes_on_where_the_backend_was():
 async def test_else_the_complete_call_supplies_the_rest(whole, text, content):
     bench = many(FakeBackend([HANG], whole=Completed(whole, "w"), idempotent=True))
     device = await bench.device()
-    bench.relay.take_over(taken(copy(*SAID[:2])))
+    bench.relay.take_over(taken(heard(*SAID[:2])))
     await bench.idle()
     assert (device.text["m-9"], device.end.content, device.end.finish_reason) == (text, content, "stop")
 
@@ -235,7 +242,7 @@ async def test_else_the_complete_call_supplies_the_rest(whole, text, content):
 async def test_else_it_ends_as_interrupted_with_what_was_heard():
     bench = many(FakeBackend([HANG]))
     device = await bench.device()
-    bench.relay.take_over(taken(copy(*SAID[:2])))
+    bench.relay.take_over(taken(heard(*SAID[:2])))
     await bench.idle()
     assert (device.text["m-9"], device.end.content) == ("Hel", "Hel")
     assert device.end.finish_reason == "interrupted"
@@ -245,7 +252,7 @@ async def test_else_it_ends_as_interrupted_with_what_was_heard():
 async def test_a_turn_of_which_nothing_was_heard_is_asked_for_anew_where_the_backend_knows_repeats():
     bench = many(FakeBackend(answer("Hello"), idempotent=True))
     device = await bench.device()
-    bench.relay.take_over(taken(copy()))
+    bench.relay.take_over(taken(heard()))
     await bench.idle()
     assert (device.end.content, device.end.finish_reason) == ("Hello", "stop")
 
@@ -253,7 +260,7 @@ async def test_a_turn_of_which_nothing_was_heard_is_asked_for_anew_where_the_bac
 async def test_a_turn_that_was_to_be_stopped_is():
     bench = many(FakeBackend([HANG], idempotent=True))
     device = await bench.device()
-    bench.relay.take_over(taken(copy(*SAID[:2]), stop=True))
+    bench.relay.take_over(taken(heard(*SAID[:2]), stop=True))
     await bench.idle()
     assert device.end.finish_reason == "cancelled"
 
@@ -288,7 +295,7 @@ async def test_what_another_node_says_is_heard_once_and_in_order():
 async def test_what_lacks_a_letter_is_mended_from_the_journal():
     bench = many(FakeBackend([HANG]))
     device = await bench.device()
-    claim = taken(copy()).claim
+    claim = taken(heard()).claim
     await bench.journal.claim(claim)
     for number, message in enumerate(SAID, start=1):
         MemoryJournal.append(bench.journal, "t-9", 1, Batch(number, [message]))
@@ -299,7 +306,7 @@ async def test_what_lacks_a_letter_is_mended_from_the_journal():
 async def test_a_turn_that_was_kept_anew_is_read_again():
     bench = many(FakeBackend([HANG]))
     device = await bench.device()
-    await bench.journal.claim(taken(copy()).claim)
+    await bench.journal.claim(taken(heard()).claim)
     for each in LETTERS:
         MemoryJournal.append(bench.journal, "t-9", 1, each.batch)
     await heard_by(bench, LETTERS[0], Anew("t-9", "room"), Anew("t-9", "nobody is here"))
@@ -309,7 +316,7 @@ async def test_a_turn_that_was_kept_anew_is_read_again():
 
 async def test_who_joins_is_told_what_runs_on_other_nodes():
     bench = many(FakeBackend([HANG]))
-    bench.inbox.runs = [copy(*SAID[:2])]
+    bench.inbox.runs = [heard(*SAID[:2])]
     device = await bench.device()
     await heard_by(bench, LETTERS[1], *LETTERS[2:])
     assert (device.text, device.end.content) == ({"m-9": "Hello"}, "Hello")
@@ -317,7 +324,7 @@ async def test_who_joins_is_told_what_runs_on_other_nodes():
 
 async def test_what_comes_before_the_answer_to_the_entry_is_not_lost():
     bench = many(FakeBackend([HANG]))
-    bench.inbox.runs = [copy(*SAID[:1])]
+    bench.inbox.runs = [heard(*SAID[:1])]
     asked, go = asyncio.Event(), asyncio.Event()
     plain = bench.inbox.enter
 
@@ -338,9 +345,9 @@ async def test_what_comes_before_the_answer_to_the_entry_is_not_lost():
 @pytest.mark.parametrize("how", ["lost letters", "taken for dead"])
 async def test_a_node_that_may_have_missed_something_enters_its_rooms_again(how):
     bench = many(FakeBackend([HANG]))
-    bench.inbox.runs = [copy(*SAID[:1])]
+    bench.inbox.runs = [heard(*SAID[:1])]
     device = await bench.device()
-    bench.inbox.runs = [copy(*SAID)]
+    bench.inbox.runs = [heard(*SAID)]
     bench.inbox.lives = how == "lost letters"
     await heard_by(bench, *([Lost()] if bench.inbox.lives else []))
     assert device.text == {"m-9": "Hello"}
@@ -369,7 +376,7 @@ async def test_a_stop_reaches_the_node_that_owns_the_turn():
 async def test_a_stop_of_another_nodes_turn_is_left_with_the_store():
     bench = many(FakeBackend([HANG]))
     device = await bench.device()
-    await bench.journal.claim(taken(copy()).claim)
+    await bench.journal.claim(taken(heard()).claim)
     await bench.relay.stop(device, "room", request_id="r-9")
     assert bench.journal.stops == ["t-9"]
 
@@ -387,7 +394,7 @@ async def test_a_cut_of_a_turn_that_was_taken_over_is_one():
     backend.resumes = True
     bench = many(backend)
     device = await bench.device()
-    bench.relay.take_over(taken(copy(*SAID[:2]), position="2"))
+    bench.relay.take_over(taken(heard(*SAID[:2]), position="2"))
     await bench.idle()
     assert (device.end.finish_reason, device.end.content) == ("interrupted", "Hell")
 
@@ -403,7 +410,7 @@ async def test_an_entry_that_knows_less_than_the_node_changes_nothing():
     bench = many(FakeBackend([HANG]))
     device = await bench.device()
     await heard_by(bench, *LETTERS[:3])
-    bench.inbox.runs = [copy(*SAID[:2])]
+    bench.inbox.runs = [heard(*SAID[:2])]
     await heard_by(bench, Lost(), LETTERS[3])
     assert (device.text, device.end.content) == ({"m-9": "Hello"}, "Hello")
 
@@ -431,3 +438,99 @@ async def test_a_process_goes_down_in_time_though_the_store_is_gone():
     assert device.end.finish_reason == "interrupted"
     assert now() - began_s < 2
     assert bench.relay.running == 0
+
+
+async def cut_off(bench, *more):
+    """Let a turn say "Hel" into the journal and ``more`` to its devices only; return its id and device."""
+    device = await bench.device()
+    await bench.send(device)
+    await device.until(lambda d: d.of(MessageChunk))
+    bench.journal.late = True
+    await device.until(lambda d: len(d.of(MessageChunk)) == 1 + len(more))
+    (turn_id,) = bench.journal._turns
+    bench.journal.late = False
+    return turn_id, device
+
+
+def owner_says(bench, turn_id, *deltas, end=None):
+    """Have another node own the turn, and say ``deltas`` behind what was kept; return its letters."""
+    kept, letters = bench.journal._turns[turn_id], []
+    number, seq = kept.transcript.number, kept.transcript.seq
+    ids = ("r-1", "room", "m-1")
+    messages = [MessageChunk(*ids, seq + n, delta) for n, delta in enumerate(deltas, start=1)]
+    if end is not None:
+        messages.append(MessageEnd(*ids, end, "stop"))
+    for more, message in enumerate(messages, start=1):
+        batch = Batch(number + more, [message], ended=isinstance(message, MessageEnd))
+        MemoryJournal.append(bench.journal, turn_id, 2, batch)
+        letters.append(Said(turn_id, "room", batch))
+    return letters
+
+
+@pytest.mark.parametrize(
+    ("deltas", "text", "seqs"),
+    [
+        (("lo", " wor", "ld"), "Hello world", [(None, 1), (None, 2), (None, 3), (None, 4)]),
+        (("l", "o", " ", "wo", "rld"), "Hello world", [(None, 1), (None, 2), (None, 3), (4, 6)]),
+        (("lo world",), "Hello world", [(None, 1), (None, 2), (None, 3), (None, 4)]),
+        (("p", "!"), "Hello ", [(None, 1), (None, 2), (None, 3)]),
+    ],
+    ids=["same borders", "finer", "coarser", "another text"],
+)
+async def test_devices_of_an_owner_that_was_cut_off_go_on_with_the_new_one(deltas, text, seqs):
+    bench = many(FakeBackend(answer("Hel", "lo", " ", "x", "y", every_s=1)))
+    turn_id, device = await cut_off(bench, "lo", " ")
+    letters = owner_says(bench, turn_id, *deltas, end="Hel" + "".join(deltas))
+    await heard_by(bench, *letters)
+    assert bench.backend.open == 0
+    assert device.end.content == "Hel" + "".join(deltas)
+    assert device.text == {"m-1": text}
+    assert [(chunk.from_seq, chunk.seq) for chunk in device.of(MessageChunk)] == seqs
+
+
+async def test_who_joins_meanwhile_hears_what_the_others_there_heard():
+    bench = many(FakeBackend(answer("Hel", "lo", " ", "x", "y", every_s=1)))
+    turn_id, device = await cut_off(bench, "lo", " ")
+    await heard_by(bench, *owner_says(bench, turn_id, "l"))
+    late = await bench.device()
+    assert late.text == {"m-1": "Hello "}
+    await heard_by(bench, *owner_says(bench, turn_id, "o", " ", "world", end="Hello world"))
+    assert late.text == device.text == {"m-1": "Hello world"}
+
+
+async def test_letters_of_the_owner_before_fence_nobody():
+    bench = many(FakeBackend([Delta("lo"), Pause(1), Finished()]))
+    bench.backend.resumes = True
+    device = await bench.device()
+    bench.relay.take_over(taken(heard(*SAID[:2]), position="2"))
+    await heard_by(bench, *LETTERS[:2])
+    await bench.idle()
+    assert (device.text, device.end.finish_reason) == ({"m-9": "Hello"}, "stop")
+
+
+async def test_a_turn_whose_owner_and_journal_are_gone_is_ended_by_every_node_that_heard_it():
+    bench = many(FakeBackend([HANG]))
+    device = await bench.device()
+    node = asyncio.create_task(bench.node.run())
+    for each in LETTERS[:2]:
+        bench.inbox.queue.put_nowait(each)
+    await device.until(lambda d: d.of(MessageEnd))
+    assert (device.end.content, device.end.finish_reason) == ("Hel", "interrupted")
+    assert SILENT_S < now() < SILENT_S + 10
+    node.cancel()
+    await asyncio.gather(node, return_exceptions=True)
+
+
+async def test_a_silent_turn_that_the_journal_knows_is_mended_and_goes_on():
+    bench = many(FakeBackend([HANG]))
+    device = await bench.device()
+    await bench.journal.claim(taken(heard()).claim)
+    for each in LETTERS[:3]:
+        MemoryJournal.append(bench.journal, "t-9", 1, each.batch)
+    node = asyncio.create_task(bench.node.run())
+    for each in LETTERS[:2]:
+        bench.inbox.queue.put_nowait(each)
+    await asyncio.sleep(3 * SILENT_S)
+    assert (device.text, device.of(MessageEnd)) == ({"m-9": "Hello"}, [])
+    node.cancel()
+    await asyncio.gather(node, return_exceptions=True)

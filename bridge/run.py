@@ -1,0 +1,65 @@
+"""One running turn that this node owns: what it is made of, and how far it came."""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+
+from bridge.events import Failed, Finished
+from bridge.ports import Appended, Batch, Claim, TurnReport
+from bridge.pump import Pump
+from bridge.transcript import Transcript
+from bridge.turn import Turn
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """What `Relay` knows of a turn while it runs here."""
+
+    claim: Claim
+    epoch: int
+    turn: Turn
+    pump: Pump
+    gathered: asyncio.Event
+    number: int = 0
+    """Of the batch that was said last."""
+    kept_number: int = 0
+    """Of the batch that was kept last."""
+    began_at_s: float = 0.0
+    reader: asyncio.Task[Failed | None] | None = None
+    writer: asyncio.Task[None] | None = None
+    ends_as: Finished | Failed | None = None
+    behind: deque[asyncio.Future[Appended]] = field(default_factory=deque)
+    """What the journal has not answered yet."""
+    heard: Transcript | None = None
+    fenced: bool = False
+    last: Batch | None = None
+    """What the devices of this node heard last."""
+    first_chunk_s: float | None = None
+
+    @property
+    def turn_id(self) -> str:
+        """The turn's name inside the bridge."""
+        return self.claim.turn_id
+
+    @property
+    def said_more_than_kept(self) -> bool:
+        """True when the devices of this node heard what the journal does not hold."""
+        return self.last is not None and self.last.number > self.kept_number
+
+    def report(self, now_s: float) -> TurnReport:
+        """Return the facts of the turn, which ended now."""
+        turn = self.turn
+        return TurnReport(
+            request_id=turn.request_id,
+            room_id=turn.room_id,
+            message_id=turn.message_id,
+            streaming=turn.streaming,
+            finish_reason=turn.finish_reason or "other",
+            error_code=turn.error.code if turn.error else None,
+            chunks=turn.seq,
+            content_chars=len(turn.content),
+            backend_calls=self.pump.calls,
+            first_chunk_s=self.first_chunk_s,
+            completion_s=now_s - self.began_at_s,
+            differs=turn.differs,
+        )
