@@ -32,6 +32,8 @@ INBOUND_LIMIT_BYTES = 2 * 1024 * 1024
 
 SILENT_S = 5.0
 """How much longer than a backend may be silent an owner may be before other nodes look after its turn."""
+SENT_AWAY_PER_S = 500
+"""So many devices a second are sent to other nodes, where that does not take longer than the drain."""
 CLOSE_S = 0.3
 """How long the devices get to read their last messages when the process goes down."""
 
@@ -86,11 +88,12 @@ class App:
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     async def stop(self) -> None:
-        """Refuse new turns at once, let the running ones end, then close everything."""
+        """Refuse new turns, let the running ones end, send the devices away, then close everything."""
         await self.relay.drain(self._settings.drain_s)
+        spread_s = min(len(self._sio.eio.sockets) / SENT_AWAY_PER_S, self._settings.drain_s)
+        await engine.disconnect_all(self._sio.eio, flush_s=CLOSE_S, spread_s=spread_s)
         self._node.cancel()
         await asyncio.gather(self._node, return_exceptions=True)
-        await engine.disconnect_all(self._sio.eio, CLOSE_S)
         await self._sio.shutdown()
         await self._namespace.close()
         if self._runner is not None:

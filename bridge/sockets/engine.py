@@ -71,12 +71,23 @@ def install(engine: Any) -> None:
     engine._async = {**engine._async, **ours}  # noqa: SLF001  (the driver table has no public door)
 
 
-async def disconnect_all(engine: Any, within_s: float) -> None:
-    """Close every connection of ``engine``; one that does not read is not waited for longer than that."""
-    open_sids = [sid for sid, socket in engine.sockets.items() if not socket.closed]
-    closing = [asyncio.create_task(engine.disconnect(sid)) for sid in open_sids]
+async def disconnect_all(engine: Any, *, flush_s: float, spread_s: float = 0.0) -> None:
+    """Close every connection of ``engine``, in the course of ``spread_s``, and those that came meanwhile.
+
+    They come back to another node: that must not be at one moment. One that does not read what waits for it
+    is not waited for longer than ``flush_s``.
+    """
+    closing: set[asyncio.Task[None]] = set()
+    for sid in (sids := _open(engine)):
+        closing.add(asyncio.create_task(engine.disconnect(sid)))
+        await asyncio.sleep(spread_s / len(sids))
+    closing |= {asyncio.create_task(engine.disconnect(sid)) for sid in _open(engine)}
     if closing:
-        _, late = await asyncio.wait(closing, timeout=within_s)
+        _, late = await asyncio.wait(closing, timeout=flush_s)
         for task in late:
             task.cancel()
         await asyncio.gather(*closing, return_exceptions=True)
+
+
+def _open(engine: Any) -> list[str]:
+    return [sid for sid, socket in engine.sockets.items() if not (socket.closed or socket.closing)]

@@ -1,8 +1,10 @@
 """The Socket.IO door through real sockets."""
 
 import asyncio
+import contextlib
 import json
 import logging
+import time
 
 import aiohttp
 import pytest
@@ -263,3 +265,15 @@ async def test_no_payload_is_logged(bridge, script, caplog, capsys):
     ours = [line.getMessage() for line in caplog.records if not line.name.endswith("client")]
     said = "\n".join(ours) + "".join(capsys.readouterr())
     assert "canary" not in said
+
+
+async def test_a_process_that_goes_down_does_not_send_all_devices_away_at_one_moment(script, monkeypatch):
+    monkeypatch.setattr("bridge.app.SENT_AWAY_PER_S", 50)
+    gone_at_s = []
+    async with contextlib.AsyncExitStack() as stack:  # noqa: SIM117  (the bridge ends before its clients)
+        async with running(script, drain_s=2) as bridge:
+            for _ in range(20):
+                client = await stack.enter_async_context(Client(bridge.address))
+                client.sio.on("disconnect", lambda _: gone_at_s.append(time.monotonic()))
+    assert len(gone_at_s) == 20
+    assert gone_at_s[-1] - gone_at_s[0] > 0.2
