@@ -55,9 +55,8 @@ class RedisClient:
         """Let what is asked be answered, or miss its deadline, and close all connections."""
         if self._asking:
             await asyncio.wait(self._asking, timeout=BLOCK_S + 2 * ANSWER_S)
-        await self.commands.aclose()
-        await self.reader.aclose()
-        await self._sending.aclose()
+        for client in (self.commands, self.reader, self._sending):
+            await _close(client)
 
     async def run(self, script: str, *arguments: Any) -> Any:
         """Return what a script answers. Raises `StoreUnavailable`."""
@@ -157,6 +156,13 @@ def _client(url: str, timeout_s: float) -> Redis:
         raise SettingsError("unable to use REDIS_URL; it must look like redis://host:6379/0") from exc
 
 
+async def _close(client: Redis) -> None:
+    await client.aclose()
+    sentinel = getattr(client.connection_pool, "sentinel_manager", None)
+    for watcher in sentinel.sentinels if sentinel else ():
+        await watcher.aclose()
+
+
 def _plain(quoted: str | None) -> str | None:
     return quoted and unquote(quoted)
 
@@ -164,6 +170,8 @@ def _plain(quoted: str | None) -> str | None:
 def _behind_sentinel(url: SplitResult, options: dict[str, Any]) -> Redis:
     hosts = [each.rpartition(":") for each in url.netloc.rpartition("@")[2].split(",")]
     service, _, db = url.path.strip("/").partition("/")
+    if not (service and all(port for _, _, port in hosts)):
+        raise ValueError("a Sentinel URL names its hosts and a service")
     sentinels = [(host or port, int(port) if host else 26379) for host, _, port in hosts]
     known: dict[str, Any] = {
         "username": _plain(url.username),

@@ -18,6 +18,7 @@ TOOLS = {
         lambda: shutil.which("initdb") or list(Path("/usr/lib/postgresql").glob("*/bin/initdb")),
         "PostgreSQL is not installed",
     ),
+    "openssl": (lambda: shutil.which("openssl"), "openssl is not on PATH"),
     "redis-server": (lambda: shutil.which("redis-server"), "redis-server is not on PATH"),
     "chromium": (lambda: shutil.which("chromium"), "Debian's chromium is not on PATH"),
     "socket.io-client": (
