@@ -23,6 +23,7 @@ from bridge.relay import Relay
 from bridge.rooms import Rooms
 from bridge.settings import Settings
 from bridge.sockets import engine
+from bridge.sockets.manager import ClientManager
 from bridge.stores.memory import MemoryFlag, MemoryInbox, MemoryJournal
 from bridge.stores.redis import RedisStore
 from bridge.telemetry import LogTelemetry, SystemClock
@@ -56,6 +57,7 @@ class App:
         )
         self._inbox: Inbox = self._redis or MemoryInbox()
         self._rooms = Rooms(self._journal, self._inbox)
+        self._manager = ClientManager(self._inbox, self.telemetry, clock.monotonic_s)
         self._profile = profile
         self._dialect = dialect(settings)
         self._clock = clock
@@ -67,6 +69,7 @@ class App:
         if self._redis is not None:
             try:
                 await self._redis.start()
+                await self._inbox.beat()  # what is emitted from now on reaches this node's devices
             except StoreUnavailable as error:  # it may be back before a device needs it
                 self.telemetry.fault(error)
         self._backend = HttpBackend(
@@ -77,9 +80,9 @@ class App:
             connect_s=settings.connect_s,
         )
         self.relay = self._relay()
+        self.sio = self._server()
         self._member = self._place()
         self._node = asyncio.create_task(self._member.run(), name="node")
-        self._sio = self._server()
         self._runner = web.AppRunner(self._web(), access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         listener = _listen(settings.host, settings.port)
@@ -90,11 +93,12 @@ class App:
     async def stop(self) -> None:
         """Refuse new turns, let the running ones end, send the devices away, then close everything."""
         await self.relay.drain(self._settings.drain_s)
-        spread_s = min(len(self._sio.eio.sockets) / SENT_AWAY_PER_S, self._settings.drain_s)
-        await engine.disconnect_all(self._sio.eio, flush_s=CLOSE_S, spread_s=spread_s)
+        spread_s = min(len(self.sio.eio.sockets) / SENT_AWAY_PER_S, self._settings.drain_s)
+        await engine.disconnect_all(self.sio.eio, flush_s=CLOSE_S, spread_s=spread_s)
         self._node.cancel()
         await asyncio.gather(self._node, return_exceptions=True)
-        await self._sio.shutdown()
+        await self._manager.close()
+        await self.sio.shutdown()
         await self._namespace.close()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -128,6 +132,7 @@ class App:
             inbox=self._inbox,
             relay=self.relay,
             rooms=self._rooms,
+            sockets=self._manager,
             telemetry=self.telemetry,
             clock=self._clock,
             lease_s=self._settings.lease_s,
@@ -139,6 +144,7 @@ class App:
         quiet = logging.getLogger("bridge.sockets")  # the libraries' own lines may hold payloads
         quiet.setLevel(logging.CRITICAL)
         sio = socketio.AsyncServer(
+            client_manager=self._manager,
             async_mode="aiohttp",
             async_handlers=False,  # a device's events are taken in the order it sent them
             cors_allowed_origins=list(settings.origins) or None,  # None: same origin; [] would be any
@@ -169,7 +175,7 @@ class App:
     def _web(self) -> web.Application:
         settings = self._settings
         app = web.Application()
-        self._sio.attach(app)
+        self.sio.attach(app)
         door = FlagDoor(self.flag, token=settings.admin_token, open_without_token=settings.demo)
         app.add_routes([*health.routes(self.relay, self._member), *door.routes()])
         if settings.demo:

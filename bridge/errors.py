@@ -6,6 +6,7 @@
     ├── SettingsError          the operator's: a setting cannot be used
     ├── IllegalMove            ours: an event came in a state that does not allow it
     ├── StoreUnavailable       the store's: no answer in time; the same may succeed later
+    ├── OrderUnusable          the caller's: what it emits cannot be told to other nodes
     ├── RequestError           the device's: what it asked cannot be done; goes into the ack
     └── TurnError              why a turn did not come to its own end; goes into its end message
         ├── TurnInterrupted        ours: the process goes down
@@ -78,6 +79,10 @@ class IllegalMove(BridgeError):
 
 class StoreUnavailable(BridgeError):
     """The store gave no answer in time; whether it acted is unknown, and it may be asked again."""
+
+
+class OrderUnusable(BridgeError):
+    """What is to be emitted cannot be told to other nodes; nobody has heard it."""
 
 
 class RequestError(BridgeError):

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from bridge import codec
-from bridge.ports import Anew, Batch, Letter, Lost, Said, StopWanted, Told
+from bridge.ports import Anew, Batch, Letter, Lost, Ordered, Said, StopWanted, Told
 from bridge.redis_client import BACK_OFF_S, BLOCK_S, TROUBLE, RedisClient
 
 LETTERS_AT_ONCE = 500
@@ -94,5 +94,7 @@ def _read(fields: Fields) -> Letter:
             return Told(json.loads(fields[b"room"]), codec.decode(fields[b"batch"]))
         case b"stop":
             return StopWanted(fields[b"turn"].decode())
+        case b"ordered":
+            return Ordered(fields[b"node"].decode(), fields[b"order"].decode())
         case kind:
             raise ValueError(f"unable to read a letter; its kind {kind!r} is unknown")

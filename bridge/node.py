@@ -5,7 +5,21 @@ from typing import assert_never
 
 from bridge.errors import BridgeError, StoreUnavailable, TurnInterrupted
 from bridge.events import Id
-from bridge.ports import Anew, Batch, Clock, Inbox, Journal, Letter, Lost, Said, StopWanted, Telemetry, Told
+from bridge.ports import (
+    Anew,
+    Batch,
+    Clock,
+    Inbox,
+    Journal,
+    Letter,
+    Lost,
+    Ordered,
+    Said,
+    Sockets,
+    StopWanted,
+    Telemetry,
+    Told,
+)
 from bridge.relay import Relay
 from bridge.rooms import Rooms
 from bridge.transcript import Applied, Transcript
@@ -28,6 +42,7 @@ class Node:
         inbox: Inbox,
         relay: Relay,
         rooms: Rooms,
+        sockets: Sockets,
         telemetry: Telemetry,
         clock: Clock,
         lease_s: float,
@@ -37,6 +52,7 @@ class Node:
         self._inbox = inbox
         self._relay = relay
         self._rooms = rooms
+        self._sockets = sockets
         self._telemetry = telemetry
         self._clock = clock
         self._beat_s = lease_s / BEATS_PER_LEASE
@@ -77,6 +93,8 @@ class Node:
                 self._rooms.hear(room_id, messages)
             case StopWanted(turn_id):
                 self._relay.stop_wanted(turn_id)
+            case Ordered(sender, order):
+                self._sockets.obey(sender, order)
             case Lost():
                 self._rooms.lose_hold()
                 await self._rooms.sweep()

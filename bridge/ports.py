@@ -225,11 +225,19 @@ class StopWanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Ordered:
+    """A letter: the Socket.IO server of the node ``sender`` wants something of ours."""
+
+    sender: str
+    order: str
+
+
+@dataclass(frozen=True, slots=True)
 class Lost:
     """A letter in the place of some that are lost: what this node knows of its rooms may be behind."""
 
 
-Letter = Said | Anew | Told | StopWanted | Lost
+Letter = Said | Anew | Told | StopWanted | Ordered | Lost
 
 
 class Inbox(Protocol):
@@ -247,12 +255,29 @@ class Inbox(Protocol):
         """Put ``messages`` into the inboxes of the other nodes of a room."""
         ...
 
+    def order(self, order: str, to: str = "") -> None:
+        """Put ``order`` into the inboxes of all other living nodes, or of the node ``to`` alone.
+
+        Does not wait: it arrives once, behind all that were given before, which may be as late as the store
+        comes back. A node that is taken for dead meanwhile does not get it. Raises `StoreUnavailable` when
+        too much waits already.
+        """
+        ...
+
     async def beat(self) -> bool:
         """Say that this node lives; False when it was taken for dead: it has to enter its rooms again."""
         ...
 
     def letters(self) -> AsyncIterator[Letter]:
         """Give what comes, in order, for as long as it is iterated; survives every loss of the connection."""
+        ...
+
+
+class Sockets(Protocol):
+    """The Socket.IO server of this node, as far as those of other nodes may command it."""
+
+    def obey(self, sender: str, order: str) -> None:
+        """Do what another node's server wants, without waiting, after all that came before; never raises."""
         ...
 
 

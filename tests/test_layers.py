@@ -14,6 +14,7 @@ CORE = {
     "bridge.events",
     "bridge.framing",
     "bridge.messages",
+    "bridge.orders",
     "bridge.requests",
     "bridge.transcript",
     "bridge.turn",
@@ -46,8 +47,11 @@ TABLE = {
     "bridge.redis_client": ({"bridge.errors"}, {"redis"}),
     "bridge.group_commit": (CORE | PORTS | {"bridge.redis_client"}, set()),
     "bridge.inbox_reader": (CORE | PORTS | {"bridge.redis_client"}, set()),
+    "bridge.redis_outbox": ({"bridge.errors", "bridge.redis_client"}, set()),
     "bridge.stores.redis": (
-        CORE | PORTS | {"bridge.redis_client", "bridge.group_commit", "bridge.inbox_reader"},
+        CORE
+        | PORTS
+        | {"bridge.redis_client", "bridge.group_commit", "bridge.inbox_reader", "bridge.redis_outbox"},
         set(),
     ),
     "bridge.profiles": (CORE | PORTS | {"bridge.settings"}, {"uritemplate"}),
@@ -59,6 +63,7 @@ TABLE = {
     "bridge.settings": ({"bridge.errors"}, set()),
     "bridge.sockets.engine": (set(), {"aiohttp", "engineio"}),
     "bridge.sockets.device": (CORE | PORTS, {"engineio"}),
+    "bridge.sockets.manager": (CORE | PORTS, {"socketio"}),
     "bridge.doors.namespace": (CORE | PORTS | MIDDLE | {"bridge.sockets.device"}, {"socketio"}),
     "bridge.doors.health": (MIDDLE, {"aiohttp"}),
     "bridge.doors.admin": (STORES, {"aiohttp"}),

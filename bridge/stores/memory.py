@@ -173,6 +173,9 @@ class MemoryInbox:
     async def tell(self, room_id: Id, messages: Sequence[Message]) -> None:
         """Do nothing: there is nobody to tell."""
 
+    def order(self, order: str, to: str = "") -> None:
+        """Do nothing: there is nobody to obey."""
+
     async def beat(self) -> bool:
         """Return True: this node lives as long as its store."""
         return True

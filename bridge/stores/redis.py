@@ -2,8 +2,9 @@
 
 Keys, each with the prefix and a TTL: ``turn:ID`` (hash), ``journal:ID`` (stream; the id of its n-th batch
 is n-0), ``asked:REQUEST``, ``name:ROOM:REQUEST`` and ``answer:ROOM:MESSAGE`` (turn ids), ``running:ROOM`` and
-``nodes:ROOM`` (sets), ``leases`` (sorted set), ``node:ID`` (hash: when its life began, the number of its last
-letter), ``inbox:ID`` (capped stream), ``told:NAME`` (what must not be told twice).
+``nodes:ROOM`` (sets; that of no room holds all nodes), ``leases`` (sorted set), ``node:ID`` (hash: when its
+life began, the number of its last letter), ``inbox:ID`` (capped stream), ``told:NAME`` (what must not be
+told twice), ``ordered:ID`` (the number of its last order).
 """
 
 import asyncio
@@ -34,6 +35,7 @@ from bridge.ports import (
     Taken,
 )
 from bridge.redis_client import ANSWER_S, RedisClient
+from bridge.redis_outbox import Outbox
 from bridge.transcript import Transcript
 
 INBOX_LENGTH = 20_000
@@ -67,6 +69,7 @@ class RedisStore:
         self._redis = client
         self._appends = GroupCommit(client)
         self._reader = InboxReader(client, inbox=f"{prefix}inbox:{node_id}", life=f"{prefix}node:{node_id}")
+        self._outbox = Outbox(client, [prefix, node_id, INBOX_LENGTH, self._inbox_ms])
         self._beaten_at_ms = self._in_touch_since_ms = 0
         self._out_of_touch = True
         self._held: dict[str, None] = {}
@@ -83,6 +86,7 @@ class RedisStore:
         answers, but goes on trying.
         """
         self._appends.start()
+        self._outbox.start()
         try:
             await self._redis.check()
         except SettingsError:
@@ -91,7 +95,7 @@ class RedisStore:
 
     async def close(self) -> None:
         """Send what waits, for a short time, and close the connections."""
-        await self._appends.close()
+        await asyncio.gather(self._appends.close(), self._outbox.close())
         await self._redis.close()
 
     # -- the journal
@@ -202,6 +206,10 @@ class RedisStore:
             "tell", self._prefix, self._node_id, _json(room_id), codec.encode(messages), INBOX_LENGTH,
             self._inbox_ms, secrets.token_hex(8), round(TOLD_S * 1000),
         )  # fmt: skip
+
+    def order(self, order: str, to: str = "") -> None:
+        """Put ``order`` into the inboxes of other living nodes; see `Inbox.order`."""
+        self._outbox.put(order, to)
 
     async def beat(self) -> bool:
         """Say that this node lives; see `Inbox.beat`."""

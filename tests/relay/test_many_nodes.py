@@ -10,7 +10,20 @@ from bridge.errors import BackendCut, StoreUnavailable
 from bridge.events import Completed, Delta, Finished, Position, Started
 from bridge.messages import MessageChunk, MessageEnd, MessageStart, NewMessage
 from bridge.node import Node
-from bridge.ports import Anew, Appended, Batch, Claim, Kept, Lost, Prompt, Said, StopWanted, Taken, Told
+from bridge.ports import (
+    Anew,
+    Appended,
+    Batch,
+    Claim,
+    Kept,
+    Lost,
+    Ordered,
+    Prompt,
+    Said,
+    StopWanted,
+    Taken,
+    Told,
+)
 from bridge.stores.memory import MemoryInbox, MemoryJournal
 from bridge.transcript import Transcript
 
@@ -101,13 +114,25 @@ class ChosenInbox(MemoryInbox):
             yield await self.queue.get()
 
 
+class ObedientSockets:
+    """Keeps what other nodes want, in order."""
+
+    def __init__(self):
+        self.obeyed = []
+
+    def obey(self, sender, order):
+        self.obeyed.append((sender, order))
+
+
 def many(backend, **limits):
     bench = Bench(backend, journal=ChosenJournal, inbox=ChosenInbox(), **limits)
+    bench.sockets = ObedientSockets()
     bench.node = Node(
         journal=bench.journal,
         inbox=bench.inbox,
         relay=bench.relay,
         rooms=bench.rooms,
+        sockets=bench.sockets,
         telemetry=bench.facts,
         clock=bench.clock,
         silent_s=SILENT_S,
@@ -397,6 +422,12 @@ async def test_a_cut_of_a_turn_that_was_taken_over_is_one():
     bench.relay.take_over(taken(heard(*SAID[:2]), position="2"))
     await bench.idle()
     assert (device.end.finish_reason, device.end.content) == ("interrupted", "Hell")
+
+
+async def test_what_another_nodes_server_wants_is_obeyed_in_order():
+    bench = many(FakeBackend([HANG]))
+    await heard_by(bench, *(Ordered("two", str(number)) for number in range(3)))
+    assert bench.sockets.obeyed == [("two", "0"), ("two", "1"), ("two", "2")]
 
 
 async def test_a_letter_of_a_turn_that_has_ended_here_is_not_heard_again():

@@ -10,7 +10,7 @@ from redis_server import redis_server
 
 from bridge.errors import StoreUnavailable
 from bridge.redis_client import RedisClient
-from bridge.stores.memory import MemoryJournal
+from bridge.stores.memory import MemoryInbox, MemoryJournal
 from bridge.stores.redis import RedisStore
 
 WINDOW_S = 600.0
@@ -99,9 +99,27 @@ async def journal(request, clock):
     if request.param == "memory":
         yield MemoryJournal(clock, window_s=WINDOW_S)
         return
+    async with _alone(request) as store:
+        yield store
+
+
+@pytest.fixture(params=["memory", "fakeredis", REAL])
+async def inbox(request):
+    """Give the inbox of a node that is alone, of each make."""
+    if request.param == "memory":
+        yield MemoryInbox()
+        return
+    async with _alone(request) as store:
+        yield store
+
+
+@contextlib.asynccontextmanager
+async def _alone(request):
     client = _fake() if request.param == "fakeredis" else _real(request.getfixturevalue("server"))
     times = {"lease_s": LEASE_S, "turn_s": 60.0, "window_s": WINDOW_S}
     store = RedisStore(client(), "one", prefix=next(PREFIXES), **times)
     await store.start()
-    yield store
-    await store.close()
+    try:
+        yield store
+    finally:
+        await store.close()

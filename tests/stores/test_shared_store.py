@@ -9,7 +9,7 @@ from test_journal_contract import claim, said
 
 from bridge.errors import StoreUnavailable
 from bridge.messages import MessageChunk, MessageStart, NewMessage
-from bridge.ports import Batch, Kept, Lost, Said, StopWanted, Taken, Told
+from bridge.ports import Batch, Kept, Lost, Ordered, Said, StopWanted, Taken, Told
 from bridge.transcript import Applied, Transcript
 
 IDS = ("r-1", "room", "m-1")
@@ -179,6 +179,63 @@ async def test_an_inbox_that_is_gone_or_was_cut_says_that_letters_are_lost(nodes
     await client.close()
 
 
+async def test_an_order_reaches_every_other_living_node_in_order_or_one_alone(nodes):
+    one, two, three = await nodes("one"), await nodes("two"), await nodes("three")
+    for number in range(150):
+        one.order(str(number))
+    one.order("to three", "three")
+    two.order("from two")
+    orders = [Ordered("one", str(number)) for number in range(150)]
+    heard = {store: await letters(store, 160, within_s=0.5) for store in (one, two, three)}
+    assert heard[one] == [Ordered("two", "from two")]
+    assert heard[two] == orders
+    of_one = [letter for letter in heard[three] if letter.sender == "one"]
+    assert of_one == [*orders, Ordered("one", "to three")]
+    assert len(heard[three]) == len(of_one) + 1
+
+
+async def test_an_order_whose_answer_got_lost_is_put_once(nodes):
+    one, two = await nodes("one"), await nodes("two")
+    plain, lost = one._redis.run, []
+
+    async def answers_get_lost(script, *arguments):
+        answer = await plain(script, *arguments)
+        if script == "order" and len(lost) < 3:
+            lost.append(answer)
+            raise StoreUnavailable("unable to ask; the answer got lost")
+        return answer
+
+    one._redis.run = answers_get_lost
+    for number in range(5):
+        one.order(str(number))
+    assert [letter.order for letter in await letters(two, 6, within_s=1)] == list("01234")
+    assert len(lost) == 3
+
+
+async def test_an_order_to_a_node_that_is_dead_does_not_raise_its_inbox(nodes):
+    one, two = await nodes("one"), await nodes("two")
+    client = nodes.client()
+    await client.commands.sadd(f"{nodes.prefix}nodes:", "dead")
+    one.order("1")
+    one.order("2", "dead")
+    one.order("3")
+    assert [letter.order for letter in await letters(two, 2)] == ["1", "3"]
+    assert not await client.commands.exists(f"{nodes.prefix}inbox:dead")
+    assert await client.commands.smembers(f"{nodes.prefix}nodes:") == {b"one", b"two"}
+    await client.close()
+
+
+async def test_too_much_that_waits_for_other_nodes_is_refused(nodes, monkeypatch):
+    monkeypatch.setattr("bridge.redis_outbox.WAITING_LIMIT_BYTES", 10)
+    one, two = await nodes("one"), await nodes("two")
+    one.order("12345678")
+    with pytest.raises(StoreUnavailable, match="too much"):
+        one.order("123")
+    assert len(await letters(two, 1)) == 1
+    one.order("123")
+    assert len(await letters(two, 1)) == 1
+
+
 async def test_a_letter_that_cannot_be_read_is_skipped_and_counted(nodes):
     one, two = await nodes("one"), await nodes("two")
     await two.enter("room")
@@ -204,10 +261,12 @@ async def test_every_key_has_a_ttl(nodes):
         await one.claim(claim(f"t-{number}", request_id=f"r-{number}"))
     await one.append("t-0", 1, Batch(1, said(), ended=True))
     await one.append("t-1", 1, batches(1)[0])
+    one.order("order")
+    await letters(two, 4)
     await two.beat()
     client = nodes.client()
     keys = [key async for key in client.commands.scan_iter(match=f"{nodes.prefix}*")]
-    assert len(keys) > 10
+    assert len(keys) > 12
     assert [key for key in keys if await client.commands.pttl(key) <= 0] == []
     await client.close()
 

@@ -10,7 +10,7 @@ from test_shared_store import batches, letters
 
 from bridge.errors import SettingsError, StoreUnavailable
 from bridge.messages import MessageEnd, MessageStart, NewMessage
-from bridge.ports import Anew, Batch, Claimed, Kept, Lost, Said, Taken, Told
+from bridge.ports import Anew, Batch, Claimed, Kept, Lost, Ordered, Said, Taken, Told
 from bridge.redis_client import RedisClient
 from bridge.stores.redis import RedisStore
 from bridge.transcript import Transcript
@@ -388,6 +388,40 @@ async def test_trouble_loses_nothing_and_says_nothing_twice(own, trouble):
     assert [letter.batch.number for letter in said_to_two] == list(range(1, 201))
     assert (await one.read("t-1")).number == 200
     living.cancel()
+
+
+@pytest.mark.parametrize("trouble", [kill_connections, restart, pause, forget_scripts])
+async def test_trouble_loses_no_order_and_repeats_none(own, trouble):
+    one, two = await own("one"), await own("two")
+    hearing = asyncio.create_task(letters(two, 200, within_s=20))
+    living = asyncio.create_task(live(two))
+    for number in range(200):
+        one.order(str(number))
+        if number in (60, 120):
+            await asyncio.to_thread(trouble, own.server)
+        await asyncio.sleep(0.002)
+    assert await hearing == [Ordered("one", str(number)) for number in range(200)]
+    living.cancel()
+
+
+async def test_an_order_that_redis_was_too_late_to_answer_is_put_once(own):
+    one, two = await own("one"), await own("two")
+    async with asleep(own.server, 1.5):
+        for number in range(3):
+            one.order(str(number))
+    assert await letters(two, 4, within_s=2.0) == [Ordered("one", str(number)) for number in range(3)]
+
+
+async def test_orders_that_redis_will_never_take_are_counted_and_forgotten(own):
+    one, two = await own("one"), await own("two")
+    await redis(one).lpush("bridge:ordered:one", "no number")
+    one.order("1")
+    async with asyncio.timeout(5):
+        while not one._outbox.refused:
+            await asyncio.sleep(0.01)
+    await redis(one).delete("bridge:ordered:one")
+    one.order("2")
+    assert await letters(two, 1) == [Ordered("one", "2")]
 
 
 async def test_a_server_that_would_delete_journals_is_refused_with_the_cure(own):

@@ -8,6 +8,8 @@ redis.call('HSETNX', life, 'born', now)
 redis.call('HSETNX', life, 'letters', now)
 redis.call('PEXPIRE', life, ARGV[3])
 redis.call('PEXPIRE', p .. 'inbox:' .. node, ARGV[4])
+redis.call('SADD', p .. 'nodes:', node) -- the room without a name is that of all nodes
+redis.call('PEXPIRE', p .. 'nodes:', ARGV[3])
 local missing = 0
 for i = 6, #ARGV do
   local nodes = p .. 'nodes:' .. ARGV[i]
