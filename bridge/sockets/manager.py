@@ -156,6 +156,7 @@ class ClientManager(socketio.AsyncManager):  # type: ignore[misc]  # python-sock
                 if not self._is_here(room, namespace):
                     await super().close_room(room, namespace)
             case Disconnect(namespace, sid):
+                await asyncio.sleep(0)  # the library sends each packet of an emit in a task of its own
                 await self.server.disconnect(sid, namespace, ignore_queue=True)
             case _:
                 assert_never(order)
