@@ -47,11 +47,9 @@ TABLE = {
     "bridge.redis_client": ({"bridge.errors"}, {"redis"}),
     "bridge.group_commit": (CORE | PORTS | {"bridge.redis_client"}, set()),
     "bridge.inbox_reader": (CORE | PORTS | {"bridge.redis_client"}, set()),
-    "bridge.redis_outbox": ({"bridge.errors", "bridge.redis_client"}, set()),
+    "bridge.outbox": ({"bridge.errors", "bridge.redis_client"}, set()),
     "bridge.stores.redis": (
-        CORE
-        | PORTS
-        | {"bridge.redis_client", "bridge.group_commit", "bridge.inbox_reader", "bridge.redis_outbox"},
+        CORE | PORTS | {"bridge.redis_client", "bridge.group_commit", "bridge.inbox_reader", "bridge.outbox"},
         set(),
     ),
     "bridge.profiles": (CORE | PORTS | {"bridge.settings"}, {"uritemplate"}),

@@ -21,6 +21,7 @@ from bridge.events import Id
 from bridge.group_commit import GroupCommit
 from bridge.inbox_reader import InboxReader
 from bridge.messages import Message
+from bridge.outbox import Outbox
 from bridge.ports import (
     Appended,
     Attached,
@@ -35,7 +36,6 @@ from bridge.ports import (
     Taken,
 )
 from bridge.redis_client import ANSWER_S, RedisClient
-from bridge.redis_outbox import Outbox
 from bridge.transcript import Transcript
 
 INBOX_LENGTH = 20_000

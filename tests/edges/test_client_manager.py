@@ -281,7 +281,8 @@ async def test_an_answer_nobody_asked_for_is_not_minded(pair):
         assert await one.sio.call("ask", to=client.sid, timeout=5) == "yes"
         for packet in ("30[]", "31[1]", '399{"a":1}'):
             await client.sio.eio.send(packet)
-        assert await one.sio.call("ask", to=client.sid, timeout=5) == "yes"
+        for _ in range(2):  # the first answer comes behind those
+            assert await one.sio.call("ask", to=client.sid, timeout=5) == "yes"
 
 
 @pytest.mark.parametrize(

@@ -226,7 +226,7 @@ async def test_an_order_to_a_node_that_is_dead_does_not_raise_its_inbox(nodes):
 
 
 async def test_too_much_that_waits_for_other_nodes_is_refused(nodes, monkeypatch):
-    monkeypatch.setattr("bridge.redis_outbox.WAITING_LIMIT_BYTES", 10)
+    monkeypatch.setattr("bridge.outbox.WAITING_LIMIT_BYTES", 10)
     one, two = await nodes("one"), await nodes("two")
     one.order("12345678")
     with pytest.raises(StoreUnavailable, match="too much"):
