@@ -22,6 +22,7 @@ from bridge.ports import Inbox, Telemetry
 
 ANSWER_S = 60.0
 """How long a callback waits for a client of another node; python-socketio's `call` waits as long."""
+CLOSE_S = 1.0
 ANSWERS_AWAITED = 10_000
 ANSWERS_OF_CLIENT = 1000
 """How many callbacks may wait, in all and for one client; beyond it the oldest are forgotten."""
@@ -116,7 +117,7 @@ class ClientManager(socketio.AsyncManager):  # type: ignore[misc]  # python-sock
     def obey(self, sender: str, order: str) -> None:
         """Do what another node wants; see `Sockets.obey`.
 
-        Each order is a task, for it may run handlers. All decide in their first step, and so in their order.
+        Each order is a task, for it may run handlers; they begin in the order in which they came.
         """
         try:
             wanted = orders.decode(order)
@@ -131,7 +132,8 @@ class ClientManager(socketio.AsyncManager):  # type: ignore[misc]  # python-sock
         """End what is still being obeyed."""
         for task in self._obeying:
             task.cancel()
-        await asyncio.gather(*self._obeying, return_exceptions=True)
+        if self._obeying:
+            await asyncio.wait(self._obeying, timeout=CLOSE_S)  # a handler may not mind that it is cancelled
 
     async def _obey(self, sender: str, order: Order) -> None:
         try:
@@ -156,7 +158,7 @@ class ClientManager(socketio.AsyncManager):  # type: ignore[misc]  # python-sock
                 if not self._is_here(room, namespace):
                     await super().close_room(room, namespace)
             case Disconnect(namespace, sid):
-                await asyncio.sleep(0)  # the library sends each packet of an emit in a task of its own
+                await asyncio.sleep(0)  # behind the packets of the emits before it: each is a task of its own
                 await self.server.disconnect(sid, namespace, ignore_queue=True)
             case _:
                 assert_never(order)
@@ -213,7 +215,10 @@ def _arguments(data: Any) -> list[Any]:
 
 
 def _carried(values: list[Any]) -> Carried:
-    return Carried(*Packet.deconstruct_binary(values))
+    try:
+        return Carried(*Packet.deconstruct_binary(values))
+    except RecursionError as exc:
+        raise OrderUnusable("unable to tell other nodes; it is too deep") from exc
 
 
 def _whole(carried: Carried) -> list[Any]:

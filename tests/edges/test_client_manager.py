@@ -304,7 +304,10 @@ async def test_whatever_a_client_can_hear_here_it_hears_there(pair, data):
 async def test_what_cannot_be_told_to_other_nodes_is_heard_by_nobody(pair):
     one, two = pair
     async with clients(one, two) as (a, b):
-        for data in (object(), float("inf"), "x" * 300_000, b"x" * 300_000):
+        deep = []
+        for _ in range(5000):
+            deep = [deep]
+        for data in (object(), float("inf"), "x" * 300_000, b"x" * 300_000, deep):
             with pytest.raises(OrderUnusable, match="unable to tell other nodes"):
                 await one.sio.emit("n", data)
         with pytest.raises(OrderUnusable, match="a room must be named"):
