@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import hashlib
 import logging
 import socket
 
@@ -190,6 +191,8 @@ def _redis(settings: Settings, node_id: str) -> RedisStore:
         lease_s=settings.lease_s,
         turn_s=settings.turn_s + 60.0,
         window_s=settings.resume_window_s,
+        prefix=settings.redis_prefix,
+        backend=hashlib.sha256(settings.backend_url.encode()).hexdigest()[:12],
     )
 
 

@@ -45,6 +45,7 @@ class Settings:
     max_answer_bytes: int = _key("BRIDGE_MAX_ANSWER_BYTES", 1024 * 1024)
     resume_window_s: float = _key("BRIDGE_RESUME_WINDOW_S", 600.0)
     redis_url: str = _key("REDIS_URL", "")
+    redis_prefix: str = _key("BRIDGE_REDIS_PREFIX", "bridge:")
     lease_s: float = _key("BRIDGE_LEASE_S", 2.0)
     drain_s: float = _key("BRIDGE_DRAIN_S", 4.0)
     ping_interval_s: float = _key("BRIDGE_PING_INTERVAL_S", 25.0)

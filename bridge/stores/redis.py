@@ -49,7 +49,10 @@ TOLD_S = 10 * ANSWER_S
 
 
 class RedisStore:
-    """The store that the node ``node_id`` shares with others; does nothing until `start`."""
+    """The store that the node ``node_id`` shares with others; does nothing until `start`.
+
+    A request is one of ``backend``, a name: asked of another backend it is another request.
+    """
 
     def __init__(
         self,
@@ -60,9 +63,11 @@ class RedisStore:
         turn_s: float,
         window_s: float,
         prefix: str = "bridge:",
+        backend: str = "",
     ) -> None:
         self._node_id = node_id
         self._prefix = prefix
+        self._backend = backend
         self._lease_ms, self._turn_ms, self._window_ms = (
             round(s * 1000) for s in (lease_s, turn_s, window_s)
         )
@@ -105,7 +110,8 @@ class RedisStore:
         prompt = claim.prompt
         said, turn = await self._redis.run(
             "claim",
-            self._prefix, self._node_id, claim.turn_id, _asked(prompt), claim.digest, claim.turn_limit,
+            self._prefix, self._node_id, claim.turn_id, self._asked(prompt), claim.digest,
+            claim.turn_limit,
             _json(prompt.room_id), _json(prompt.request_id), _packed(prompt), int(claim.streaming),
             self._lease_ms, self._turn_ms, self._window_ms,
         )  # fmt: skip
@@ -156,7 +162,7 @@ class RedisStore:
         said = await self._redis.run(
             "restore",
             self._prefix, self._node_id, claim.turn_id, taken.epoch, batch.number, int(batch.ended),
-            codec.encode(batch.messages), _json(batch.position), _asked(prompt), claim.digest,
+            codec.encode(batch.messages), _json(batch.position), self._asked(prompt), claim.digest,
             _json(prompt.room_id), _json(prompt.request_id), _packed(prompt), int(claim.streaming),
             self._lease_ms, self._turn_ms, self._window_ms, _answer(batch), int(taken.stop), INBOX_LENGTH,
             self._inbox_ms,
@@ -236,6 +242,9 @@ class RedisStore:
         """Give what comes, in order; see `Inbox.letters`."""
         return self._reader.letters()
 
+    def _asked(self, prompt: Prompt) -> str:
+        return _json([self._backend, prompt.room_id, prompt.user, prompt.request_id])
+
     def _live(self, born: bytes) -> None:
         """Know when our life in Redis began: another time than before means that we were taken for dead."""
         self._died = self._died or self._born not in (None, born)
@@ -254,10 +263,6 @@ class RedisStore:
 
 def _json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
-
-
-def _asked(prompt: Prompt) -> str:
-    return _json([prompt.room_id, prompt.user, prompt.request_id])
 
 
 def _packed(prompt: Prompt) -> str:

@@ -296,3 +296,9 @@ async def test_too_many_that_wait_are_refused(nodes, monkeypatch):
     with pytest.raises(StoreUnavailable):
         await waiting[2]
     await asyncio.gather(*waiting[:2])
+
+
+async def test_a_request_of_another_backend_is_another_request(nodes):
+    one, two = await nodes("one"), await nodes("two", backend="other")
+    assert await one.claim(claim("t-1")) == Claimed()
+    assert await two.claim(claim("t-2")) == Claimed()
