@@ -9,7 +9,7 @@ from test_journal_contract import claim, said
 
 from bridge.errors import StoreUnavailable
 from bridge.messages import MessageChunk, MessageStart, NewMessage
-from bridge.ports import Batch, Kept, Lost, Ordered, Said, StopWanted, Taken, Told
+from bridge.ports import Batch, Claimed, Kept, Lost, Ordered, Said, StopWanted, Taken, Told
 from bridge.transcript import Applied, Transcript
 
 IDS = ("r-1", "room", "m-1")
