@@ -155,7 +155,8 @@ class App:
             logger=quiet,
             engineio_logger=quiet,
         )
-        engine.install(sio.eio)
+        if why := engine.install(sio.eio, fast=settings.fast_path):
+            self.telemetry.said("websockets are served by python-engineio's own queue", why=why)
         self._namespace = self._door()
         sio.register_namespace(self._namespace)
         return sio
@@ -171,6 +172,7 @@ class App:
             ),
             content_limit_bytes=settings.max_content_bytes,
             backlog=settings.device_backlog,
+            stuck_s=settings.device_stuck_s,
         )
 
     def _web(self) -> web.Application:

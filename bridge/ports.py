@@ -297,11 +297,16 @@ class Device(Protocol):
     messages. None: said nothing, hears both."""
     user: str
 
-    def hear(self, message: Message) -> None:
-        """Take ``message`` without waiting, after all that were given before.
+    @property
+    def lagging(self) -> bool:
+        """True while more waits for it than should: it is told no text, and all of it later as one chunk.
 
-        A device that cannot keep up is disconnected by its door; it comes back and resumes.
+        Its door sees to it: it calls `Rooms.caught_up` when that is over, or cuts off what is stuck.
         """
+        ...
+
+    def hear(self, message: Message) -> None:
+        """Take ``message`` without waiting, after all that were given before."""
         ...
 
 

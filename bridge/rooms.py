@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 
 from bridge.errors import RequestError, StoreUnavailable
 from bridge.events import Id
-from bridge.messages import Message, NewMessage
+from bridge.messages import Message, MessageChunk, MessageEnd, NewMessage
 from bridge.ports import Batch, Device, Inbox, Journal
 from bridge.transcript import Applied, Transcript
 
 EARLY_LIMIT = 1024
+TEXT = (MessageChunk, MessageEnd, NewMessage)
+"""What a turn's text comes in."""
 ENDED_TURNS_REMEMBERED = 64
 """How many ended turns of a room a device is known to have heard, so that it is not told twice."""
 
@@ -49,8 +51,24 @@ class Resumed:
 
 
 @dataclass(slots=True)
+class _Behind:
+    """Where a device that lags is in a turn: behind ``seq``; ``ended`` is the turn once it is over."""
+
+    seq: int
+    ended: Transcript | None = None
+
+
+@dataclass(slots=True)
+class _Seat:
+    """What a device of a room has heard: which turns to their end, and of which it lacks something."""
+
+    ended: deque[str] = field(default_factory=lambda: deque(maxlen=ENDED_TURNS_REMEMBERED))
+    behind: dict[str, _Behind] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class _Room:
-    seats: dict[Device, deque[str]] = field(default_factory=dict)
+    seats: dict[Device, _Seat] = field(default_factory=dict)
     running: dict[str, Transcript] = field(default_factory=dict)
     strayed: dict[str, Transcript] = field(default_factory=dict)
     """What the owners say of turns of which other was heard here."""
@@ -106,17 +124,16 @@ class Rooms:
         ended = await self._ended_turns(room_id, resume)
         room = await self._entered(room_id)
         newcomer = device not in room.seats
-        seat = room.seats.setdefault(device, deque(maxlen=ENDED_TURNS_REMEMBERED))
+        seat = room.seats.setdefault(device, _Seat())
         self._joined.setdefault(device, set()).add(room_id)
         lost = [message_id for message_id, found in ended.items() if found is None]
         for message_id, found in ended.items():
             if found is not None:
-                self._replay(device, found, resume[message_id])
-                seat.append(found.turn_id)
+                self._replay(device, seat, found, resume[message_id])
         for running in room.running.values():
             named = str(running.message_id)
             if newcomer or named in resume:
-                self._replay(device, running, resume.get(named))
+                self._replay(device, seat, running, resume.get(named))
         return Joined(self._active(room), [m for m in lost if room.running_as(m) is None])
 
     def leave(self, device: Device, room_id: Id) -> None:
@@ -192,9 +209,10 @@ class Rooms:
         """Tell ``device`` what it lacks of one message behind ``seq``."""
         self.check_joined(device, room_id)
         transcript = self._rooms[room_id].running_as(message_id) or await self._kept(room_id, message_id)
-        if transcript is None:
+        seat = self._rooms[room_id].seats.get(device)
+        if transcript is None or seat is None:
             return Resumed(recovered=False, seq=0)
-        self._replay(device, transcript, seq)
+        self._replay(device, seat, transcript, seq)
         return Resumed(recovered=True, seq=transcript.seq)
 
     async def attach(self, device: Device, room_id: Id, turn_id: str) -> None:
@@ -203,12 +221,12 @@ class Rooms:
         A running turn was told to every member when it joined, so only an ended one can be lacking.
         """
         room = self._rooms[room_id]
-        if turn_id in room.running or turn_id in room.seats[device]:
+        if turn_id in room.running or turn_id in room.seats[device].ended:
             return
         transcript = await self._journal.read(turn_id)
-        if transcript is not None and transcript.ended and device in room.seats:
-            self._replay(device, transcript, None)
-            room.seats[device].append(turn_id)
+        seat = room.seats.get(device)
+        if transcript is not None and transcript.ended and seat is not None:
+            self._replay(device, seat, transcript, None)
 
     async def tell(self, room_id: Id, messages: Sequence[Message]) -> None:
         """Tell every device of the room, on every node, ``messages`` that belong to no turn."""
@@ -230,15 +248,16 @@ class Rooms:
         room = self._rooms.setdefault(room_id, _Room())
         transcript = room.running.get(turn_id)
         if transcript is None:
-            if any(turn_id in seat for seat in room.seats.values()):
+            if any(turn_id in seat.ended for seat in room.seats.values()):
                 return Applied.DUPLICATE  # it has ended here
             transcript = Transcript(turn_id, _request_id(batch))
         if turn_id in room.strayed:
             return self._hear_owner(room, room.strayed[turn_id], batch)
+        heard_seq = transcript.heard_seq
         applied = transcript.take(batch.number, batch.messages)
         if applied is Applied.APPLIED:
             room.running[turn_id] = transcript
-            self._fan_out(room.seats, batch.messages)
+            self._tell_turn(room, turn_id, heard_seq, batch.messages)
             if batch.ended:
                 self._end_turn(room, turn_id)
         return applied
@@ -262,11 +281,11 @@ class Rooms:
             return
         if ours is not None and ours.number >= kept.number:
             return
-        if ours is None and any(kept.turn_id in seat for seat in room.seats.values()):
+        if ours is None and any(kept.turn_id in seat.ended for seat in room.seats.values()):
             return
-        lacking = kept.since(ours.seq if ours is not None and ours.message_id is not None else None)
+        heard_seq = ours.heard_seq if ours is not None else None
         room.running[kept.turn_id] = kept
-        self._fan_out(room.seats, lacking)
+        self._tell_turn(room, kept.turn_id, heard_seq, kept.since(heard_seq))
         if kept.ended:
             self._end_turn(room, kept.turn_id)
 
@@ -288,13 +307,14 @@ class Rooms:
 
     def _rejoin(self, room: _Room, theirs: Transcript) -> None:
         """Let the devices go on with the owner, if they can by now."""
-        lacking = room.running[theirs.turn_id].rejoin(theirs)
+        ours = room.running[theirs.turn_id]
+        lacking = ours.rejoin(theirs)
         if lacking is None:
             room.strayed[theirs.turn_id] = theirs
             return
         room.strayed.pop(theirs.turn_id, None)
         room.running[theirs.turn_id] = theirs
-        self._fan_out(room.seats, lacking)
+        self._tell_turn(room, theirs.turn_id, ours.heard_seq, lacking)
         if theirs.ended:
             self._end_turn(room, theirs.turn_id)
 
@@ -303,10 +323,36 @@ class Rooms:
         room = self._rooms.get(room_id)
         return room.running.get(turn_id) if room is not None else None
 
+    def caught_up(self, device: Device) -> None:
+        """Tell ``device``, which lags no more, what it lacks: one chunk of each turn, and its end."""
+        for room_id in self._joined.get(device, ()):
+            room = self._rooms[room_id]
+            seat = room.seats[device]
+            behind, seat.behind = seat.behind, {}
+            for turn_id, where in behind.items():
+                transcript = where.ended or room.running.get(turn_id)
+                if transcript is not None:
+                    self._replay(device, seat, transcript, where.seq)
+
     def _end_turn(self, room: _Room, turn_id: str) -> None:
-        del room.running[turn_id]
+        ended = room.running.pop(turn_id)
         for seat in room.seats.values():
-            seat.append(turn_id)
+            seat.ended.append(turn_id)
+            if turn_id in seat.behind:
+                seat.behind[turn_id].ended = ended
+
+    def _tell_turn(
+        self, room: _Room, turn_id: str, heard_seq: int | None, messages: Sequence[Message]
+    ) -> None:
+        """Tell every device here what a turn says behind ``heard_seq``; who lags, only what is no text."""
+        for device, seat in room.seats.items():
+            if seat.behind or device.lagging:
+                seat.behind.setdefault(turn_id, _Behind(heard_seq or 0))
+                self._fan_out((device,), [each for each in messages if not isinstance(each, TEXT)])
+            else:
+                for message in messages:
+                    if hears(device, message):
+                        device.hear(message)
 
     def _fan_out(self, devices: Iterable[Device], messages: Sequence[Message]) -> None:
         for message in messages:
@@ -314,8 +360,13 @@ class Rooms:
                 if hears(device, message):
                     device.hear(message)
 
-    def _replay(self, device: Device, transcript: Transcript, seq: int | None) -> None:
+    def _replay(self, device: Device, seat: _Seat, transcript: Transcript, seq: int | None) -> None:
         self._fan_out((device,), transcript.since(seq))
+        if transcript.ended:
+            seat.ended.append(transcript.turn_id)
+            seat.behind.pop(transcript.turn_id, None)
+        elif transcript.turn_id in seat.behind:
+            seat.behind[transcript.turn_id].seq = transcript.seq
 
     def _active(self, room: _Room) -> list[ActiveTurn]:
         return [

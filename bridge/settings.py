@@ -51,6 +51,8 @@ class Settings:
     ping_interval_s: float = _key("BRIDGE_PING_INTERVAL_S", 25.0)
     ping_timeout_s: float = _key("BRIDGE_PING_TIMEOUT_S", 20.0)
     device_backlog: int = _key("BRIDGE_DEVICE_BACKLOG", 2048)
+    device_stuck_s: float = _key("BRIDGE_DEVICE_STUCK_S", 20.0)
+    fast_path: bool = _key("BRIDGE_FAST_PATH", default=True)
     origins: tuple[str, ...] = _key("BRIDGE_ORIGINS", ())
     admin_token: str = _key("BRIDGE_ADMIN_TOKEN", "")
     join_event: str = _key("BRIDGE_JOIN_EVENT", "join_room")

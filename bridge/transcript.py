@@ -53,6 +53,11 @@ class Transcript:
         return len(self._deltas)
 
     @property
+    def heard_seq(self) -> int | None:
+        """What `since` must be asked with by who has heard all of it; None before the start."""
+        return self.seq if self._start is not None or self.ended else None
+
+    @property
     def text(self) -> str:
         """The text of all chunks."""
         return "".join(self._deltas)

@@ -1,7 +1,8 @@
 """The Socket.IO door: client events in, acks out. It translates and decides nothing."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,10 @@ from bridge.relay import Relay
 from bridge.requests import parse_join, parse_leave, parse_resume, parse_send, parse_stop
 from bridge.rooms import Rooms
 from bridge.sockets.device import Encoder, SocketDevice
+from bridge.sockets.direct import line_of
 
 Ack = dict[str, Any]
+LOOK_AGAIN_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class BridgeNamespace(socketio.AsyncNamespace):  # type: ignore[misc]  # python-
         names: EventNames,
         content_limit_bytes: int,
         backlog: int,
+        stuck_s: float,
     ) -> None:
         super().__init__("/")
         self._relay = relay
@@ -46,9 +50,10 @@ class BridgeNamespace(socketio.AsyncNamespace):  # type: ignore[misc]  # python-
         self._telemetry = telemetry
         self._content_limit_bytes = content_limit_bytes
         self._backlog = backlog
+        self._stuck_s = stuck_s
         self._encoder = Encoder({"new_message": names.new_message})
         self._devices: dict[str, SocketDevice] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._handlers: Mapping[str, Callable[[SocketDevice, object], Awaitable[Ack]]] = {
             names.join: self._join,
             names.leave: self._leave,
@@ -70,9 +75,10 @@ class BridgeNamespace(socketio.AsyncNamespace):  # type: ignore[misc]  # python-
         return await self._answer(device, event, args[1:])
 
     async def close(self) -> None:
-        """Wait until every device that is being cut off is gone."""
-        if self._closing:
-            await asyncio.wait(self._closing, timeout=1.0)
+        """Look after no device any more: all are gone."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _connect(self, sid: str, auth: object) -> None:
         said = auth.get("streaming") if isinstance(auth, dict) else None
@@ -85,7 +91,8 @@ class BridgeNamespace(socketio.AsyncNamespace):  # type: ignore[misc]  # python-
             self._encoder,
             streaming=said,
             backlog=self._backlog,
-            overflowed=self._overflowed,
+            lagged=lambda device: self._see_to(self._follow(device)),
+            overflowed=lambda device: self._see_to(self._cut_off(device)),
         )
 
     def _disconnect(self, sid: str) -> None:
@@ -93,15 +100,25 @@ class BridgeNamespace(socketio.AsyncNamespace):  # type: ignore[misc]  # python-
         if device is not None:
             self._rooms.gone(device)
 
-    def _overflowed(self, device: SocketDevice) -> None:
-        task = asyncio.create_task(self._cut_off(device))
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+    def _see_to(self, device: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(device)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _follow(self, device: SocketDevice) -> None:
+        """Wait until a device lags no more, and tell it what it lacks; cut it off if it is stuck."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._stuck_s):
+                while device.lagging:  # noqa: ASYNC110  (a transport tells nobody when it has drained)
+                    await asyncio.sleep(LOOK_AGAIN_S)
+                self._rooms.caught_up(device)
+                return
+        await self._cut_off(device)
 
     async def _cut_off(self, device: SocketDevice) -> None:
-        transport = getattr(device.socket, "bridge_transport", None)
-        if transport is not None:
-            transport.abort()
+        line = line_of(device.socket)
+        if line is not None:
+            line.cut()
         await device.socket.close(wait=False, abort=True)
 
     async def _answer(self, device: SocketDevice, event: object, args: tuple[Any, ...]) -> Ack:

@@ -1,12 +1,21 @@
-"""One connected Socket.IO client as a `Device`: messages go into its Engine.IO queue, encoded once each."""
+"""One connected Socket.IO client as a `Device`: each message is encoded once, however many hear it."""
 
 import json
 from collections.abc import Callable, Mapping
+from json.encoder import encode_basestring
 from typing import Any
 
 from engineio import packet
 
-from bridge.messages import Message, event_name, payload
+from bridge.messages import Message, MessageChunk, event_name, payload
+from bridge.sockets.direct import frame, line_of
+
+CHUNK = event_name(MessageChunk("", "", "", 0, ""))
+TURNS_REMEMBERED = 1024
+LAG_BYTES = 128 * 1024
+"""A websocket that has so much to take yet lags; the kernel holds as much again, or more, for it."""
+LAGS_UNTIL, CUT_OFF_AT = 0.25, 8.0
+"""A device lags no more below the first, and is cut off beyond the second; in parts of what makes it lag."""
 
 
 class Encoder:
@@ -17,25 +26,52 @@ class Encoder:
 
     def __init__(self, names: Mapping[str, str]) -> None:
         self._names = names
-        self._message: Message | None = None
+        self._heads: dict[tuple[Any, ...], str] = {}
+        self._framed: Message | None = None
+        self._frame = b""
+        self._packed: Message | None = None
         self._packet: Any = None
+
+    def frame(self, message: Message) -> bytes:
+        """Return the websocket frame of ``message``, the same object for every device."""
+        if message is not self._framed:
+            self._frame, self._framed = frame("4" + self._text(message)), message
+        return self._frame
 
     def packet(self, message: Message) -> Any:
         """Return the Engine.IO packet of ``message``, the same object for every device."""
-        if message is not self._message:
-            name = event_name(message)
-            event = [self._names.get(name, name), payload(message)]
-            text = "2" + json.dumps(event, ensure_ascii=False, separators=(",", ":"))
-            self._packet = packet.Packet(packet.MESSAGE, data=text)
-            self._message = message
+        if message is not self._packed:
+            self._packet = packet.Packet(packet.MESSAGE, data=self._text(message))
+            self._packed = message
         return self._packet
+
+    def _text(self, message: Message) -> str:
+        """Return the Socket.IO packet of ``message``; what every chunk of a turn begins with is kept."""
+        if not isinstance(message, MessageChunk) or message.from_seq is not None:
+            name = event_name(message)
+            return "2" + _json([self._names.get(name, name), payload(message)])
+        names = (message.request_id, message.room_id, message.message_id)
+        head = self._heads.get(names) or self._head(names)
+        return f'{head},"seq":{message.seq},"delta":{encode_basestring(message.delta)}}}]'
+
+    def _head(self, names: tuple[Any, ...]) -> str:
+        if len(self._heads) >= TURNS_REMEMBERED:
+            self._heads.clear()
+        ids = dict(zip(("requestId", "roomId", "messageId"), names, strict=True))
+        head = "2" + _json([CHUNK, ids])[:-2]
+        return self._heads.setdefault(names, head)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 class SocketDevice:
-    """A client behind python-engineio's ``socket``; at most ``backlog`` packets wait for it.
+    """A client behind python-engineio's ``socket``.
 
-    One that lets more wait is given to ``overflowed`` once and hears nothing more: it is to be cut off,
-    comes back, resumes, and has cost nobody else anything.
+    It lags once too much waits for it: `LAG_BYTES` at its websocket, or ``backlog`` packets where it polls.
+    ``lagged`` is told so each time that begins, to look when it is over. One for which still more waits is
+    given to ``overflowed`` once and hears nothing more: it is to be cut off, comes back, and resumes.
     """
 
     user = ""
@@ -47,25 +83,46 @@ class SocketDevice:
         *,
         streaming: bool | None,
         backlog: int,
+        lagged: Callable[["SocketDevice"], None],
         overflowed: Callable[["SocketDevice"], None],
     ) -> None:
         self.streaming = streaming
         self.socket = socket
         self._encoder = encoder
         self._backlog = backlog
+        self._lagged = lagged
         self._overflowed = overflowed
-        self._deaf = False
+        self._lags = self._deaf = False
 
     def __repr__(self) -> str:
-        waiting = self.socket.queue.qsize()
-        return f"<SocketDevice {self.socket.sid} streaming={self.streaming} waiting={waiting}>"
+        return f"<SocketDevice {self.socket.sid} streaming={self.streaming} load={self._load():.2f}>"
+
+    @property
+    def lagging(self) -> bool:
+        """See `Device.lagging`."""
+        load = self._load()
+        if self._lags:
+            self._lags = load >= LAGS_UNTIL
+        elif load >= 1:
+            self._lags = True
+            self._lagged(self)
+        return self._lags
 
     def hear(self, message: Message) -> None:
         """Take ``message``; see `Device.hear`."""
         if self._deaf:
             return
-        if self.socket.queue.qsize() >= self._backlog:
+        line = line_of(self.socket)
+        if line is not None:
+            line.write(self._encoder.frame(message))
+        else:
+            self.socket.queue.put_nowait(self._encoder.packet(message))
+        if self._lags and self._load() > CUT_OFF_AT:
             self._deaf = True
             self._overflowed(self)
-            return
-        self.socket.queue.put_nowait(self._encoder.packet(message))
+
+    def _load(self) -> float:
+        line = line_of(self.socket)
+        if line is not None:
+            return line.waiting_bytes() / LAG_BYTES
+        return float(self.socket.queue.qsize()) / self._backlog

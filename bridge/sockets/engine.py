@@ -5,11 +5,13 @@ device's address, and lets browsers switch on per-message compression that costs
 """
 
 import asyncio
-from functools import partial
+import contextlib
 from typing import Any
 
 from aiohttp import web
 from engineio.async_drivers import aiohttp as stock
+
+from bridge.sockets import direct
 
 BODY_S = 10.0
 """How long the body of a polling POST may take."""
@@ -35,40 +37,47 @@ def translate_request(request: web.Request) -> dict[str, Any]:
     return environ
 
 
-async def poll(socket: Any) -> list[Any]:
-    """Return all packets that wait for a websocket, once there is one; none when it is being closed.
-
-    The stock method makes a task and a timer for every packet, to notice a silence that the heartbeat
-    notices as well.
-    """
-    packets = [await socket.queue.get()]
-    while not socket.queue.empty():
-        packets.append(socket.queue.get_nowait())
-    for _ in packets:
-        socket.queue.task_done()
-    return packets[: packets.index(None)] if None in packets else packets
-
-
-class WebSocket(stock.WebSocket):  # type: ignore[misc]  # python-engineio has no types
-    """The stock websocket without compression; its transport can be found from the Engine.IO socket."""
+class StockWebSocket(stock.WebSocket):  # type: ignore[misc]  # python-engineio has no types
+    """The stock websocket without compression."""
 
     async def __call__(self, environ: dict[str, Any]) -> web.WebSocketResponse:
         """Serve one websocket to its end."""
-        request: web.Request = environ["aiohttp.request"]
-        self._sock = web.WebSocketResponse(max_msg_size=self.server.max_http_buffer_size, compress=False)
-        await self._sock.prepare(request)
+        self._sock = await _prepared(self.server, environ)
         self.environ = environ
-        socket = self.handler.__self__
-        socket.bridge_transport = request.transport
-        socket.poll = partial(poll, socket)
         await self.handler(self)
         return self._sock
 
 
-def install(engine: Any) -> None:
-    """Put this driver in the place of the stock one in ``engine``, an ``engineio.AsyncServer``."""
-    ours = {"translate_request": translate_request, "websocket": WebSocket}
+class DirectWebSocket:
+    """A websocket as python-engineio's driver table wants it, served by `direct.serve`."""
+
+    def __init__(self, handler: Any, server: Any) -> None:
+        self._socket = handler.__self__
+        self._server = server
+
+    async def __call__(self, environ: dict[str, Any]) -> web.WebSocketResponse:
+        """Serve one websocket to its end."""
+        websocket = await _prepared(self._server, environ)
+        await direct.serve(self._socket, websocket, environ["aiohttp.request"].transport)
+        return websocket
+
+
+async def _prepared(server: Any, environ: dict[str, Any]) -> web.WebSocketResponse:
+    websocket = web.WebSocketResponse(max_msg_size=server.max_http_buffer_size, compress=False)
+    await websocket.prepare(environ["aiohttp.request"])
+    return websocket
+
+
+def install(engine: Any, *, fast: bool = True) -> str | None:
+    """Put this driver in the place of the stock one in ``engine``, an ``engineio.AsyncServer``.
+
+    Returns why websockets are served in the stock way, None where they are not.
+    """
+    why = direct.misfit(engine) if fast else "the fast path is switched off"
+    websocket = DirectWebSocket if why is None else StockWebSocket
+    ours = {"translate_request": translate_request, "websocket": websocket}
     engine._async = {**engine._async, **ours}  # noqa: SLF001  (the driver table has no public door)
+    return why
 
 
 async def disconnect_all(engine: Any, *, flush_s: float, spread_s: float = 0.0) -> None:
@@ -78,6 +87,7 @@ async def disconnect_all(engine: Any, *, flush_s: float, spread_s: float = 0.0) 
     is not waited for longer than ``flush_s``.
     """
     closing: set[asyncio.Task[None]] = set()
+    lines = [line for socket in engine.sockets.values() if (line := direct.line_of(socket))]
     for sid in (sids := _open(engine)):
         closing.add(asyncio.create_task(engine.disconnect(sid)))
         await asyncio.sleep(spread_s / len(sids))
@@ -87,6 +97,16 @@ async def disconnect_all(engine: Any, *, flush_s: float, spread_s: float = 0.0) 
         for task in late:
             task.cancel()
         await asyncio.gather(*closing, return_exceptions=True)
+    await _flushed(lines, flush_s)
+    for line in lines:
+        line.cut()
+
+
+async def _flushed(lines: list[direct.Line], within_s: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            while any(line.waiting_bytes() for line in lines):  # noqa: ASYNC110  (nothing tells us)
+                await asyncio.sleep(0.01)
 
 
 def _open(engine: Any) -> list[str]:

@@ -8,7 +8,17 @@ import time
 
 import aiohttp
 import pytest
+import socketio
 from loopback import Client, PollingClient, running
+
+from bridge.sockets import device, direct, engine
+
+
+@pytest.fixture(params=["straight to the websocket", "the library's own queue"])
+async def bridge(script, request):
+    async with running(script, fast_path=request.param.startswith("straight")) as app:
+        yield app
+
 
 IDS = {"requestId": "r-1", "roomId": 42}
 
@@ -201,26 +211,85 @@ async def test_packets_that_no_client_library_sends_disturb_nothing(bridge, pack
     assert json.loads(heard[-1].removeprefix("439"))[0]["ok"]
 
 
-async def test_a_device_that_does_not_read_is_cut_off_and_the_others_hear_on(script):
+class SlowReader:
+    """A websocket that stops and goes on reading when the test says so."""
+
+    def __init__(self, bridge):
+        self.address, self.chunks, self.end, self.seq, self.text = bridge.address, [], None, 0, ""
+
+    async def __aenter__(self):
+        self.session = aiohttp.ClientSession(read_bufsize=1024)
+        self.ws = await self.session.ws_connect(
+            f"{self.address}/socket.io/?EIO=4&transport=websocket", max_msg_size=0
+        )
+        for packet in ("40", '420["join_room",{"roomId":1}]'):
+            await self.ws.send_str(packet)
+        while not (await self.ws.receive_str()).startswith("430"):
+            pass
+        self.transport = self.ws._response.connection.transport
+        return self
+
+    async def __aexit__(self, *_):
+        await self.session.close()
+
+    async def to_the_end(self):
+        async with asyncio.timeout(20):
+            while self.end is None:
+                text = await self.ws.receive_str()
+                if text.startswith("42["):
+                    self._take(*json.loads(text[2:]))
+
+    def _take(self, name, data):
+        if name == "ai_message_chunk":
+            assert data.get("fromSeq", data["seq"]) == self.seq + 1
+            self.seq, self.text = data["seq"], self.text + data["delta"]
+            self.chunks.append(data)
+        elif name == "ai_message_end":
+            self.end = data
+
+
+async def flood(reader, script, chunks, size=20_000):
+    await reader.call("send_message", {"roomId": 1, "content": "x", "requestId": "r"})
+    for number in range(1, chunks + 1):
+        script.say("y" * size)
+        await reader.until("ai_message_chunk", number)
+
+
+async def test_a_device_that_was_slow_gets_what_it_lacks_as_one_chunk_and_costs_the_others_nothing(script):
     async with (
-        running(script, device_backlog=64, max_answer_bytes=2**26) as bridge,
+        running(script, max_answer_bytes=2**26) as bridge,
         Client(bridge.address) as reader,
+        SlowReader(bridge) as slow,
     ):
         await reader.call("join_room", {"roomId": 1})
-        session = aiohttp.ClientSession(read_bufsize=1024)
-        ws = await session.ws_connect(f"{bridge.address}/socket.io/?EIO=4&transport=websocket")
-        for packet in ("40", '420["join_room",{"roomId":1}]'):
-            await ws.send_str(packet)
-        ws._response.connection.transport.pause_reading()
-        await reader.call("send_message", {"roomId": 1, "content": "x", "requestId": "r"})
-        for number in range(1, 400):
-            script.say("y" * 20_000)
-            await reader.until("ai_message_chunk", number)
-            if bridge._rooms.devices == 1:
-                break
-        assert bridge._rooms.devices == 1
+        slow.transport.pause_reading()
+        await flood(reader, script, 600)
+        (line,) = [
+            line
+            for socket in bridge.sio.eio.sockets.values()
+            if (line := direct.line_of(socket)) and line.waiting_bytes()
+        ]
+        assert line.waiting_bytes() < 2 * device.LAG_BYTES
+        slow.transport.resume_reading()
         script.finish()
-        await session.close()
+        await slow.to_the_end()
+        assert len(slow.chunks) < 500
+        assert slow.text == slow.end["content"] == "y" * 600 * 20_000
+
+
+async def test_a_device_that_is_stuck_is_cut_off_and_the_others_hear_on(script):
+    async with (
+        running(script, device_stuck_s=0.5, max_answer_bytes=2**26) as bridge,
+        Client(bridge.address) as reader,
+        SlowReader(bridge) as stuck,
+    ):
+        await reader.call("join_room", {"roomId": 1})
+        stuck.transport.pause_reading()
+        await flood(reader, script, 400)
+        async with asyncio.timeout(5):
+            while bridge._rooms.devices == 2:
+                await asyncio.sleep(0.05)
+        assert len(reader.of("ai_message_chunk")) == 400
 
 
 async def test_a_polling_post_in_many_segments_is_read_whole(bridge, script):
@@ -277,3 +346,37 @@ async def test_a_process_that_goes_down_does_not_send_all_devices_away_at_one_mo
                 client.sio.on("disconnect", lambda _: gone_at_s.append(time.monotonic()))
     assert len(gone_at_s) == 20
     assert gone_at_s[-1] - gone_at_s[0] > 0.2
+
+
+def test_an_engine_that_is_not_as_it_was_is_served_in_the_stock_way(monkeypatch):
+    server = socketio.AsyncServer(async_mode="aiohttp").eio
+    assert direct.misfit(server) is None
+    monkeypatch.setattr(direct.AsyncSocket, "check_ping_timeout", None)
+    assert engine.install(server).startswith("TypeError")
+    assert server._async["websocket"] is engine.StockWebSocket
+
+
+@pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
+def test_a_frame_says_its_length_as_the_standard_wants(size):
+    made = direct.frame("x" * size)
+    head = {0: 2, 125: 2, 126: 4, 65_535: 4, 65_536: 10}[size]
+    assert (made[0], len(made), made[head:]) == (0x81, head + size, b"x" * size)
+    length = made[1] if head == 2 else int.from_bytes(made[2:head], "big")
+    assert length == size
+
+
+async def test_a_client_that_probes_and_does_not_upgrade_polls_on(bridge, script, monkeypatch):
+    monkeypatch.setattr(direct, "UPGRADE_S", 0.2)
+    async with PollingClient(bridge.address) as client:
+        await client.call("join_room", {"roomId": 42})
+        sid = client.url.rpartition("=")[2]
+        url = f"{bridge.address}/socket.io/?EIO=4&transport=websocket&sid={sid}"
+        async with aiohttp.ClientSession() as session, session.ws_connect(url) as ws:
+            await ws.send_str("2probe")
+            assert await ws.receive_str() == "3probe"
+            await ws.send_str("6")
+            await ws.receive()
+        await send(client)
+        script.say("Hello")
+        script.finish()
+        assert (await client.until("ai_message_end"))["content"] == "Hello"

@@ -79,6 +79,7 @@ class FakeDevice:
     def __init__(self, streaming=True, user=""):
         self.streaming = streaming
         self.user = user
+        self.lagging = False
         self.heard = []
         self.seq = {}
         self.text = {}

@@ -154,3 +154,51 @@ async def test_an_empty_room_is_forgotten_and_a_turn_in_it_still_ends():
     await bench.rooms.sweep()
     assert repr(bench.rooms) == "<Rooms 0 rooms, 0 devices, 0 running turns>"
     assert not device.of(MessageEnd)
+
+
+async def test_a_device_that_lags_hears_no_text_and_then_all_of_it_as_one_chunk():
+    bench = Bench(FakeBackend([*answer("a", "b", "c", "d", every_s=1)]))
+    quick, slow = await bench.device(), await bench.device()
+    await bench.send(quick)
+    await quick.until(lambda d: len(d.of(MessageChunk)) == 1)
+    slow.lagging = True
+    await quick.until(lambda d: len(d.of(MessageChunk)) == 3)
+    slow.lagging = False
+    bench.rooms.caught_up(slow)
+    await bench.idle()
+    assert [(chunk.from_seq, chunk.delta) for chunk in slow.of(MessageChunk)] == [
+        (None, "a"),
+        (2, "bc"),
+        (None, "d"),
+    ]
+    assert slow.text == quick.text == {"m-1": "abcd"}
+
+
+async def test_a_device_that_lags_over_the_end_gets_text_and_end_once_it_can():
+    bench = Bench(FakeBackend([*answer("a", "b", every_s=1)]))
+    quick, slow = await bench.device(), await bench.device()
+    slow.lagging = True
+    await bench.send(quick)
+    await bench.idle()
+    assert not slow.of(MessageChunk)
+    assert slow.statuses == quick.statuses
+    slow.lagging = False
+    bench.rooms.caught_up(slow)
+    assert (slow.text, slow.end.content) == ({"m-1": "ab"}, "ab")
+    assert len(slow.answers) == len(quick.answers)
+
+
+async def test_a_device_that_lags_and_resumes_hears_nothing_twice():
+    bench = Bench(FakeBackend([*answer("a", "b", "c", every_s=1)]))
+    quick, slow = await bench.device(), await bench.device()
+    await bench.send(quick)
+    await quick.until(lambda d: len(d.of(MessageChunk)) == 1)
+    slow.lagging = True
+    await quick.until(lambda d: len(d.of(MessageChunk)) == 2)
+    await bench.rooms.resume(slow, "room", "m-1", 1)
+    slow.lagging = False
+    await quick.until(lambda d: len(d.of(MessageChunk)) == 3)
+    bench.rooms.caught_up(slow)
+    await bench.idle()
+    assert slow.text == {"m-1": "abc"}
+    assert slow.end.content == "abc"
