@@ -11,16 +11,19 @@ from typing import Any
 from bridge import __version__, profiles
 from bridge.app import ListenError
 from bridge.commands import demo, doctor, serve
+from bridge.commands.children import ChildError
 from bridge.errors import SettingsError
 from bridge.profiles import Profile
 from bridge.settings import Settings, config_dir, load
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+NODES_LIMIT = 8
 
 _TEACHES = """\
 try it:    python -m bridge demo            one room, three devices, a backend; prints the address
 prove it:  python -m bridge demo --check    the same without a browser; exit status 0 or 1
+           python -m bridge demo --nodes 2  devices on two processes; with --check, one is killed
 ask it:    BACKEND_URL=http://127.0.0.1:5100 python -m bridge doctor --profile default
 run it:    BACKEND_URL=http://127.0.0.1:5100 CHAT_STREAMING_ENABLED=on python -m bridge serve
 
@@ -37,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
             return runner.run(_run(arguments))
     except SettingsError as error:
         return _complain(error, EXIT_USAGE)
-    except ListenError as error:
+    except (ListenError, ChildError) as error:
         return _complain(error, EXIT_FAILED)
     except KeyboardInterrupt:
         return EXIT_FAILED
@@ -61,6 +64,14 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("serve", parents=[shared], help="run the bridge (the default)")
     trial = verbs.add_parser("demo", parents=[shared], help="run it with its own backend and show the page")
     trial.add_argument("--check", action="store_true", help="prove it without a browser and end")
+    trial.add_argument(
+        "--nodes",
+        type=int,
+        choices=range(1, NODES_LIMIT + 1),
+        default=1,
+        metavar="N",
+        help="so many processes over a Redis of their own (default 1, without Redis)",
+    )
     examined = verbs.add_parser("doctor", help="ask the backend, show what it says, name what is wrong")
     examined.add_argument(
         "--config", type=Path, help="the settings file (default: config/bridge.toml if there)"
@@ -76,7 +87,7 @@ async def _run(arguments: argparse.Namespace) -> int:
     if arguments.verb == "demo":
         given = {"demo": True, "chat_streaming_enabled": True, "backend_profile": "reference"}
         settings, profile = _chosen(arguments, **given)
-        return await demo.run(settings, profile, check=arguments.check)
+        return await demo.run(settings, profile, nodes=arguments.nodes, check=arguments.check)
     settings, profile = _chosen(arguments)
     if arguments.verb == "doctor":
         return await doctor.run(settings, profile, arguments.prompt)

@@ -98,6 +98,17 @@ def load(
     return Settings(**{**least, **_from_file(file), **_from_environment(environ), **given})
 
 
+def environment(settings: Settings) -> dict[str, str]:
+    """Return the environment that gives ``settings`` to another process."""
+    return {each.metadata["env"][0]: _written(getattr(settings, each.name)) for each in fields(Settings)}
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
 def config_dir() -> Path:
     """Return the folder ``config`` of the current folder, else the one beside the package."""
     here = Path("config")

@@ -79,16 +79,26 @@ TABLE = {
         set(),
     ),
     "bridge.commands.proof": (set(), {"httpx", "socketio"}),  # real clients, as a user has them
-    "bridge.commands.demo": (  # demo is serve and proof together
+    "bridge.commands.children": ({"bridge.errors"}, {"httpx"}),
+    "bridge.commands.redis_server": ({"bridge.commands.children"}, set()),
+    "bridge.commands.cluster": (
+        {"bridge.settings", "bridge.commands.children", "bridge.commands.redis_server"},
+        set(),
+    ),
+    "bridge.commands.cluster_proof": ({"bridge.commands.cluster", "bridge.commands.proof"}, {"httpx"}),
+    "bridge.commands.demo": (  # demo is serve, the proofs and their processes together
         {
             "bridge.app",
             "bridge.profiles",
             "bridge.settings",
             "bridge.telemetry",
+            "bridge.commands.children",
+            "bridge.commands.cluster",
+            "bridge.commands.cluster_proof",
             "bridge.commands.proof",
             "bridge.commands.serve",
         },
-        {"httpx"},
+        set(),
     ),
 }
 ANYTHING = {"bridge.app", "bridge.__main__"}

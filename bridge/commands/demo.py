@@ -3,52 +3,96 @@
 import asyncio
 import contextlib
 import os
-import signal
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-import httpx
-
 from bridge.app import App, ListenError
+from bridge.commands import cluster, cluster_proof
+from bridge.commands.children import Child, child, free_ports, succeeds
+from bridge.commands.cluster import Cluster
 from bridge.commands.proof import prove
 from bridge.commands.serve import stop_signal
 from bridge.profiles import Profile
 from bridge.settings import Settings
 from bridge.telemetry import configure_logs
 
-BACKEND_START_S = 20.0
 PORTS_TRIED = 20
 
 
-async def run(settings: Settings, profile: Profile, *, check: bool) -> int:
-    """Run the demo until Ctrl-C, or prove it and end. Returns the exit status."""
+async def run(settings: Settings, profile: Profile, *, nodes: int, check: bool) -> int:
+    """Run the demo until Ctrl-C, or prove it and end. Returns the exit status.
+
+    One node needs no Redis; several get one of their own. Raises `ListenError` and `ChildError`.
+    """
     configure_logs()
-    with tempfile.TemporaryDirectory(prefix="bridge-demo-") as folder:
-        async with (
-            _backend(Path(folder)) as backend_url,
-            _bridge(settings, profile, backend_url, check=check) as address,
-        ):
+    settings = replace(settings, port=0 if check else settings.port, drain_s=0.5)
+    work = _one(settings, profile, check=check) if nodes == 1 else _many(settings, nodes, check=check)
+    running, stop = asyncio.create_task(work), stop_signal()
+    told = asyncio.create_task(stop.wait())
+    await asyncio.wait({running, told}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (running, told):
+        task.cancel()
+    await asyncio.gather(running, told, return_exceptions=True)
+    return int(check) if running.cancelled() else running.result()
+
+
+async def _one(settings: Settings, profile: Profile, *, check: bool) -> int:
+    async with _backend() as (backend, backend_url):
+        settings = replace(settings, backend_url=backend_url)
+        async with _bridge(settings, profile) as address:
             if check:
                 return 0 if await prove(address) else 1
-            await _show(address)
-    return 0
+            print(f"\n  The room, seen by three devices:  {address}/\n  Stop with Ctrl-C.\n", flush=True)
+            await _watch([backend], [])
+    return 1
 
 
-async def _show(address: str) -> None:
-    stop = stop_signal()
-    print(f"\n  The room, seen by three devices:  {address}/\n  Stop with Ctrl-C.\n", flush=True)
-    await stop.wait()
+async def _many(settings: Settings, count: int, *, check: bool) -> int:
+    with tempfile.TemporaryDirectory(prefix="bridge-demo-redis-") as folder:
+        async with _backend() as (backend, backend_url):
+            settings = replace(settings, backend_url=backend_url)
+            async with cluster.running(settings, count, Path(folder)) as started:
+                print(f"Redis: {started.redis_program}", flush=True)
+                if check:
+                    held = await cluster_proof.prove(started, backend_url, lease_s=settings.lease_s)
+                    return 0 if held else 1
+                _show(started)
+                await _watch([backend, started.redis], [node.child for node in started.nodes])
+    return 1
+
+
+def _show(started: Cluster) -> None:
+    print()
+    for node in started.nodes:
+        print(f"  {node.child.name}  {node.address}  process {node.child.process.pid}")
+    print(f"\n  The room, seen by three devices on {len(started.nodes)} nodes:  {started.page}")
+    print(f"  While an answer grows, kill its node:  kill -9 {started.nodes[0].child.process.pid}")
+    print("  Stop with Ctrl-C.\n", flush=True)
+
+
+async def _watch(needed: list[Child], nodes: list[Child]) -> None:
+    """Report each child that ends; return once one that is ``needed`` is gone, or the last of ``nodes``."""
+    left = {asyncio.create_task(each.fate()): each for each in [*needed, *nodes]}
+    try:
+        while True:
+            ended, _ = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                gone = left.pop(task)
+                print(f"  {gone.name}: {task.result()}", flush=True)
+                if gone in needed or not set(nodes) & set(left.values()):
+                    return
+    finally:
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager
-async def _bridge(
-    settings: Settings, profile: Profile, backend_url: str, *, check: bool
-) -> AsyncIterator[str]:
-    settings = replace(settings, backend_url=backend_url, port=0 if check else settings.port, drain_s=0.5)
+async def _bridge(settings: Settings, profile: Profile) -> AsyncIterator[str]:
     app, address = await _started(settings, profile)
     try:
         yield address
@@ -71,46 +115,19 @@ async def _started(settings: Settings, profile: Profile) -> tuple[App, str]:
 
 
 @contextlib.asynccontextmanager
-async def _backend(folder: Path) -> AsyncIterator[str]:
-    """Run the reference backend as a process of its own, with a fresh database; yield its address."""
-    url = f"http://127.0.0.1:{_free_port()}"
+async def _backend() -> AsyncIterator[tuple[Child, str]]:
+    """Run the reference backend as a process of its own, with a fresh database; yield it and its address."""
+    (port,) = free_ports("127.0.0.1", 0, 1, tried=1)
     # the demo needs no key, and spends none that happens to be there
     own = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
-    environ = {
-        **own,
-        "PORT": url.rpartition(":")[2],
-        "HOST": "127.0.0.1",
-        "BACKEND_STUB_DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'history.sqlite3'}",
-    }
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "backend_stub", env=environ)
-    try:
-        await _answers(url, process)
-        yield url
-    finally:
-        await _end(process)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
-async def _answers(url: str, process: asyncio.subprocess.Process) -> None:
-    async with asyncio.timeout(BACKEND_START_S), httpx.AsyncClient(trust_env=False) as client:
-        while process.returncode is None:
-            with contextlib.suppress(httpx.HTTPError):
-                if (await client.get(f"{url}/healthz")).is_success:
-                    return
-            await asyncio.sleep(0.05)
-    raise ListenError("unable to run the demo; its backend ended at once")
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.send_signal(signal.SIGTERM)
-    try:
-        await asyncio.wait_for(process.wait(), timeout=3.0)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
+    with tempfile.TemporaryDirectory(prefix="bridge-demo-") as folder:
+        environ = {
+            **own,
+            "PORT": str(port),
+            "HOST": "127.0.0.1",
+            "BACKEND_STUB_DATABASE_URL": f"sqlite+aiosqlite:///{Path(folder) / 'history.sqlite3'}",
+        }
+        url = f"http://127.0.0.1:{port}"
+        async with child("the backend", sys.executable, "-m", "backend_stub", environ=environ) as process:
+            await process.ready(partial(succeeds, f"{url}/healthz"))
+            yield process, url

@@ -1,0 +1,79 @@
+"""Several nodes over a Redis of their own, each a process, as an operator would run them."""
+
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from bridge.commands import redis_server
+from bridge.commands.children import Child, child, free_ports, succeeds
+from bridge.settings import Settings, config_dir, environment
+
+PORTS_TRIED = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A bridge process and its address."""
+
+    child: Child
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What runs: a Redis, where its program is from, and the nodes over it."""
+
+    redis: Child
+    redis_program: str
+    nodes: tuple[Node, ...]
+
+    @property
+    def page(self) -> str:
+        """Return the address of the page, which says to the page where the nodes are."""
+        ports = ",".join(str(node.port) for node in self.nodes)
+        return f"{self.nodes[0].address}/#nodes={ports}"
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings, count: int, folder: Path) -> AsyncIterator[Cluster]:
+    """Run ``count`` nodes by ``settings``; `Settings.port` is the first of their ports, 0: any.
+
+    Raises `ChildError`.
+    """
+    program, origin = redis_server.find()
+    async with contextlib.AsyncExitStack() as stack:
+        config = config_dir() / "redis.conf"
+        redis, port = await stack.enter_async_context(redis_server.running(program, config, folder))
+        settings = replace(settings, redis_url=f"redis://127.0.0.1:{port}/0")
+        nodes = tuple([await stack.enter_async_context(node) for node in _nodes(settings, count)])
+        for node in nodes:
+            await node.child.ready(partial(succeeds, f"{node.address}/readyz"))
+        yield Cluster(redis, f"{program} ({origin}) on port {port}", nodes)
+
+
+def _nodes(settings: Settings, count: int) -> list[contextlib.AbstractAsyncContextManager[Node]]:
+    ports = free_ports(settings.host, settings.port, count, tried=PORTS_TRIED)
+    addresses = [_address(settings.host, port) for port in ports]
+    # the page comes from one node and connects to all, under whichever name the browser knows this machine
+    local = [_address("localhost", port) for port in ports]
+    settings = replace(settings, origins=(*settings.origins, *addresses, *local))
+    return [
+        _node(f"node {number}", replace(settings, port=port), address)
+        for number, (port, address) in enumerate(zip(ports, addresses, strict=True), 1)
+    ]
+
+
+@contextlib.asynccontextmanager
+async def _node(name: str, settings: Settings, address: str) -> AsyncIterator[Node]:
+    command = (sys.executable, "-m", "bridge", "serve")
+    async with child(name, *command, environ={**os.environ, **environment(settings)}) as process:
+        yield Node(process, address, settings.port)
+
+
+def _address(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
