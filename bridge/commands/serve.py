@@ -31,9 +31,9 @@ async def run(settings: Settings, profile: Profile) -> int:
 
 
 def stop_signal() -> asyncio.Event:
-    """Return an event that SIGTERM or SIGINT sets."""
+    """Return an event that SIGTERM, SIGINT or a terminal that is closed (SIGHUP) sets."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for each in (signal.SIGTERM, signal.SIGINT):
+    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(each, stop.set)
     return stop

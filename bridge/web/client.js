@@ -4,24 +4,34 @@
 const ACK_MS = 8000;
 const AGAIN = ["offline", "no_ack", "draining"]; // the next connection sends it again
 const REJOIN_MS = 1000;
+const HANDSHAKE_MS = 5000; // a node that says nothing for so long is as good as dead
 const BACK_OFF_MS = [200, 400, 800, 1600, 2000];
 
-/** One Socket.IO connection to namespace "/"; comes back by itself until `close`. */
+/** One Socket.IO connection to namespace "/"; comes back by itself until `close`, to another node if its own is gone. */
 export class Connection {
   #ws = null;
   #acks = new Map();
   #nextAck = 0;
   #listeners = new Set();
   #attempt = 0;
+  #at = 0;
   #closed = false;
   #watchdog = 0;
-  #quietMs = 45000;
+  #quietMs = HANDSHAKE_MS;
 
-  /** @param {string} address e.g. location.origin  @param {object} auth sent at connect */
-  constructor(address, auth = {}) {
-    this.url = address.replace(/^http/, "ws") + "/socket.io/?EIO=4&transport=websocket";
+  /**
+   * @param {string | string[]} addresses e.g. location.origin, or those of several nodes, the preferred one first
+   * @param {object} auth sent at connect
+   */
+  constructor(addresses, auth = {}) {
+    this.addresses = [addresses].flat();
     this.auth = auth;
     this.#open();
+  }
+
+  /** The node that it is, or tries to be, connected to. */
+  get address() {
+    return this.addresses[this.#at];
   }
 
   /** `listener(event, data)` hears every event, and "connect" / "disconnect" of the connection itself. */
@@ -57,7 +67,8 @@ export class Connection {
   }
 
   #open() {
-    this.#ws = new WebSocket(this.url);
+    this.#quietMs = HANDSHAKE_MS;
+    this.#ws = new WebSocket(this.address.replace(/^http/, "ws") + "/socket.io/?EIO=4&transport=websocket");
     this.#ws.onmessage = ({ data }) => this.#packet(data);
     this.#ws.onclose = () => this.drop();
     this.#watch();
@@ -110,6 +121,7 @@ export class Connection {
     for (const id of [...this.#acks.keys()]) this.#answer(id, failed("offline", "the connection was lost"));
     this.#tell("disconnect");
     if (this.#closed) return;
+    if (this.#attempt > 0) this.#at = (this.#at + 1) % this.addresses.length; // its own node gets a second chance
     const waitMs = BACK_OFF_MS[Math.min(this.#attempt++, BACK_OFF_MS.length - 1)];
     setTimeout(() => this.#open(), waitMs * (0.5 + Math.random()));
   }

