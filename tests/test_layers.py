@@ -96,6 +96,7 @@ TABLE = {
             "bridge.commands.cluster",
             "bridge.commands.cluster_proof",
             "bridge.commands.proof",
+            "bridge.commands.redis_server",
             "bridge.commands.serve",
         },
         set(),

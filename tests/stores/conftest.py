@@ -6,7 +6,7 @@ import itertools
 
 import fakeredis
 import pytest
-from redis_server import redis_server
+from redis_server import SERVERS, redis_server
 
 from bridge.errors import StoreUnavailable
 from bridge.redis_client import RedisClient
@@ -15,7 +15,6 @@ from bridge.stores.redis import RedisStore
 
 WINDOW_S = 600.0
 LEASE_S = 0.3
-REAL = pytest.param("redis", marks=pytest.mark.needs("redis-server"))
 PREFIXES = (f"test-{number}:" for number in itertools.count())
 
 
@@ -42,9 +41,18 @@ class FakeClient(RedisClient):
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    with redis_server(tmp_path_factory.mktemp("redis")) as running:
-        yield running
+def servers(tmp_path_factory):
+    """Gives the running server of a program; each is started once."""
+    with contextlib.ExitStack() as stack:
+        running = {}
+
+        def of(program):
+            if program not in running:
+                folder = tmp_path_factory.mktemp("redis")
+                running[program] = stack.enter_context(redis_server(folder, program()))
+            return running[program]
+
+        yield of
 
 
 @pytest.fixture
@@ -52,10 +60,10 @@ def clock():
     return Clock()
 
 
-@pytest.fixture(params=["fakeredis", REAL])
-async def nodes(request):
+@pytest.fixture(params=["fakeredis", *SERVERS])
+async def nodes(request, servers):
     """Makes the stores of nodes that share one Redis."""
-    client = _fake() if request.param == "fakeredis" else _real(request.getfixturevalue("server"))
+    client = _fake() if request.param == "fakeredis" else _real(servers(request.param))
     prefix, stores, lives = next(PREFIXES), [], []
 
     async def make(node_id, **given):
@@ -93,29 +101,29 @@ def _real(server):
     return lambda: RedisClient(server.url)
 
 
-@pytest.fixture(params=["memory", "fakeredis", REAL])
-async def journal(request, clock):
+@pytest.fixture(params=["memory", "fakeredis", *SERVERS])
+async def journal(request, clock, servers):
     """Give a journal of each make."""
     if request.param == "memory":
         yield MemoryJournal(clock, window_s=WINDOW_S)
         return
-    async with _alone(request) as store:
+    async with _alone(request.param, servers) as store:
         yield store
 
 
-@pytest.fixture(params=["memory", "fakeredis", REAL])
-async def inbox(request):
+@pytest.fixture(params=["memory", "fakeredis", *SERVERS])
+async def inbox(request, servers):
     """Give the inbox of a node that is alone, of each make."""
     if request.param == "memory":
         yield MemoryInbox()
         return
-    async with _alone(request) as store:
+    async with _alone(request.param, servers) as store:
         yield store
 
 
 @contextlib.asynccontextmanager
-async def _alone(request):
-    client = _fake() if request.param == "fakeredis" else _real(request.getfixturevalue("server"))
+async def _alone(made, servers):
+    client = _fake() if made == "fakeredis" else _real(servers(made))
     times = {"lease_s": LEASE_S, "turn_s": 60.0, "window_s": WINDOW_S}
     store = RedisStore(client(), "one", prefix=next(PREFIXES), **times)
     await store.start()

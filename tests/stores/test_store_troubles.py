@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 
 import pytest
-from redis_server import redis_server
+from redis_server import SERVERS, redis_server
 from test_journal_contract import claim
 from test_shared_store import batches, letters
 
@@ -15,15 +15,14 @@ from bridge.redis_client import RedisClient
 from bridge.stores.redis import RedisStore
 from bridge.transcript import Transcript
 
-pytestmark = pytest.mark.needs("redis-server")
 IDS = ("r-1", "room", "m-1")
 USER = [NewMessage("r", "room", "u", "user", "hi", "now")]
 
 
-@pytest.fixture
-async def own(tmp_path):
+@pytest.fixture(params=SERVERS)
+async def own(request, tmp_path):
     """Makes stores on a server that this test may hurt."""
-    with redis_server(tmp_path) as server:
+    with redis_server(tmp_path, request.param()) as server:
         stores = []
 
         async def make(node_id, **given):
