@@ -46,9 +46,9 @@ class RedisServer:
     def start(self):
         """Start, and return once it answers."""
         where = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
-        keep = ["--save", "", "--appendonly", "yes", "--appendfsync", "everysec"]
+        keep = self._arguments or ["--save", "", "--appendonly", "yes", "--appendfsync", "everysec"]
         debug = ["--enable-debug-command", "local"] if self.version >= (7, 0) else []  # older: always on
-        command = [self._program, *self._arguments, *where, *keep, *debug]
+        command = [self._program, *keep, *where, *debug]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         for _ in range(200):
             with contextlib.suppress(OSError):
@@ -81,7 +81,7 @@ class RedisServer:
 
 @contextlib.contextmanager
 def redis_server(folder, program=None, arguments=()):
-    """Give a running server: ``program``, else that of this machine; a file of settings goes first."""
+    """Give a running server: ``program``, else that of this machine; ``arguments`` are settings."""
     server = RedisServer(folder, program, arguments)
     server.start()
     try:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from bridge.errors import SettingsError
-from bridge.settings import Settings, load
+from bridge.settings import Settings, environment, load
 
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "bridge.toml"
 
@@ -91,3 +91,15 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path):
     for file in (broken, tmp_path / "missing.toml"):
         with pytest.raises(SettingsError, match="unable to read"):
             load({}, file)
+
+
+def test_settings_reach_another_process_by_its_environment():
+    given = {
+        "BRIDGE_ORIGINS": "http://a, http://b",
+        "BRIDGE_DEMO": "on",
+        "BRIDGE_STALL_S": "0.25",
+        "PORT": "1",
+    }
+    settings = load({**given, "REDIS_URL": "redis://127.0.0.1:1/0"})
+    assert load(environment(settings)) == settings
+    assert load(environment(Settings())) == Settings()
