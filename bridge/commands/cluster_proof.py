@@ -1,12 +1,13 @@
 """What ``demo --nodes N --check`` proves: the node that streams is killed, and no device loses a word."""
 
 import asyncio
-from itertools import pairwise
+from collections.abc import Sequence
+from itertools import cycle, pairwise
 from typing import Any
 
 import httpx
 
-from bridge.commands.cluster import Cluster
+from bridge.commands.cluster import Cluster, Node
 from bridge.commands.proof import ANSWER_S, ROOM, Witness, say, streamed_to
 
 REQUEST = "killed-1"
@@ -21,34 +22,39 @@ async def prove(cluster: Cluster, backend_url: str, *, lease_s: float) -> bool:
     ``lease_s`` is printed beside the pauses, which cannot be shorter.
     """
     dying, *others = cluster.nodes
-    sender, beside = Witness({"streaming": True}), Witness({"streaming": True})
-    elsewhere, legacy = Witness({"streaming": True}), Witness({"streaming": False})
-    on_dying, on_others = [sender, beside], [elsewhere, legacy]
+    sender, beside, elsewhere = (Witness({"streaming": True}) for _ in range(3))
+    legacy = Witness({"streaming": False})
     try:
-        for witness in on_dying:
-            await witness.join(dying.address)
-        for number, witness in enumerate(on_others):
-            await witness.join(others[number % len(others)].address)
-        await _ask(sender)
-        await elsewhere.until("ai_message_chunk", REQUEST, CHUNKS_BEFORE)
-        dying.child.process.kill()
-        for number, witness in enumerate(on_dying):
-            await witness.move(others[number % len(others)].address)
+        await _kill_the_owner(dying, others, [sender, beside], [elsewhere, legacy])
         for witness in (sender, beside, elsewhere):
             await witness.until("ai_message_end", REQUEST)
         await legacy.until("new_message", REQUEST)
     finally:
-        for witness in (*on_dying, *on_others):
+        for witness in (sender, beside, elsewhere, legacy):
             await witness.leave()
-    print(
-        f"{dying.child.name} was killed in mid-turn: {', '.join(node.child.name for node in others)} went on"
-    )
-    moved = {"device A (came back)": sender, "device B (came back)": beside}
-    devices = moved | {"device C (elsewhere)": elsewhere}
+    survivors = ", ".join(node.child.name for node in others)
+    print(f"{dying.child.name} was killed in mid-turn: {survivors} went on")
+    back = {"device A (came back)": sender, "device B (came back)": beside}
+    devices = back | {"device C (elsewhere)": elsewhere}
     held = await _judge(devices, legacy, backend_url)
     pauses = ", ".join(f"{_longest_pause_s(device) * 1000:.0f}" for device in devices.values())
     print(f"        longest pause of A, B, C: {pauses} ms (lease {lease_s * 1000:.0f} ms)")
     return held
+
+
+async def _kill_the_owner(
+    dying: Node, others: Sequence[Node], on_dying: Sequence[Witness], elsewhere: Sequence[Witness]
+) -> None:
+    """Ask through the node that dies in mid-turn; its devices come back on the others."""
+    for witness in on_dying:
+        await witness.join(dying.address)
+    for witness, node in zip(elsewhere, cycle(others), strict=False):
+        await witness.join(node.address)
+    await _ask(on_dying[0])
+    await elsewhere[0].until("ai_message_chunk", REQUEST, CHUNKS_BEFORE)
+    dying.child.process.kill()
+    for witness, node in zip(on_dying, cycle(others), strict=False):
+        await witness.move(node.address)
 
 
 async def _ask(sender: Witness) -> None:
