@@ -34,6 +34,9 @@ def stop_signal() -> asyncio.Event:
     """Return an event that SIGTERM, SIGINT or a terminal that is closed (SIGHUP) sets."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    asked = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup: it is to outlive its terminal
+        asked.append(signal.SIGHUP)
+    for each in asked:
         loop.add_signal_handler(each, stop.set)
     return stop
