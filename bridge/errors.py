@@ -7,6 +7,7 @@
     ├── IllegalMove            ours: an event came in a state that does not allow it
     ├── StoreUnavailable       the store's: no answer in time; the same may succeed later
     ├── OrderUnusable          the caller's: what it emits cannot be told to other nodes
+    ├── ClusterMalformed       what another kind of server says cannot be understood, or ours not be said
     ├── RequestError           the device's: what it asked cannot be done; goes into the ack
     └── TurnError              why a turn did not come to its own end; goes into its end message
         ├── TurnInterrupted        ours: the process goes down
@@ -83,6 +84,10 @@ class StoreUnavailable(BridgeError):
 
 class OrderUnusable(BridgeError):
     """What is to be emitted cannot be told to other nodes; nobody has heard it."""
+
+
+class ClusterMalformed(BridgeError):
+    """What a server of another kind says cannot be understood, or what is to be said to it not be said."""
 
 
 class RequestError(BridgeError):

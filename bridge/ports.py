@@ -281,6 +281,21 @@ class Sockets(Protocol):
         ...
 
 
+Command = tuple[str | int | bytes, ...]
+"""A Redis command and its arguments."""
+
+
+class Outbound(Protocol):
+    """What else is published of a message, for servers that share the store and are no bridges."""
+
+    def of(self, messages: Sequence[Message]) -> Sequence[Command]:
+        """Return the commands that the store runs when it keeps ``messages``; none where nobody listens.
+
+        Never raises. A store runs them at most once, and only for what it has kept.
+        """
+        ...
+
+
 class Flag(Protocol):
     """Whether new turns stream. Asked once per turn, and the answer is pinned to it."""
 

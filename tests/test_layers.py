@@ -52,6 +52,9 @@ TABLE = {
         CORE | PORTS | {"bridge.redis_client", "bridge.group_commit", "bridge.inbox_reader", "bridge.outbox"},
         set(),
     ),
+    "bridge.javascript": ({"bridge.errors"}, {"msgpack"}),
+    "bridge.node_cluster": ({"bridge.errors", "bridge.javascript"}, set()),
+    "bridge.outbound": (CORE | PORTS | {"bridge.javascript", "bridge.node_cluster"}, set()),
     "bridge.profiles": (CORE | PORTS | {"bridge.settings"}, {"uritemplate"}),
     "bridge.backend": (
         CORE | PORTS | {"bridge.profiles"},
