@@ -20,7 +20,7 @@ from bridge.errors import SettingsError, StoreUnavailable
 from bridge.events import Id
 from bridge.group_commit import GroupCommit
 from bridge.inbox_reader import InboxReader
-from bridge.messages import Message
+from bridge.messages import Message, MessageEnd, NewMessage
 from bridge.outbox import Outbox
 from bridge.ports import (
     Appended,
@@ -32,6 +32,7 @@ from bridge.ports import (
     Conflict,
     Kept,
     Letter,
+    Outbound,
     Prompt,
     Taken,
 )
@@ -62,9 +63,11 @@ class RedisStore:
         lease_s: float,
         turn_s: float,
         window_s: float,
+        outbound: Outbound | None = None,
         prefix: str = "bridge:",
         backend: str = "",
     ) -> None:
+        self._outbound = outbound
         self._node_id = node_id
         self._prefix = prefix
         self._backend = backend
@@ -131,7 +134,7 @@ class RedisStore:
         arguments = [
             self._prefix, self._node_id, turn_id, epoch, batch.number, int(batch.ended),
             codec.encode(batch.messages), _json(batch.position), _answer(batch), self._lease_ms,
-            self._turn_ms, self._window_ms, INBOX_LENGTH, self._inbox_ms,
+            self._turn_ms, self._window_ms, INBOX_LENGTH, self._inbox_ms, *self._copies(batch.messages),
         ]  # fmt: skip
         return self._appends.append(turn_id, arguments)
 
@@ -165,7 +168,7 @@ class RedisStore:
             codec.encode(batch.messages), _json(batch.position), self._asked(prompt), claim.digest,
             _json(prompt.room_id), _json(prompt.request_id), _packed(prompt), int(claim.streaming),
             self._lease_ms, self._turn_ms, self._window_ms, _answer(batch), int(taken.stop), INBOX_LENGTH,
-            self._inbox_ms,
+            self._inbox_ms, *self._copies(_last_words(batch)),
         )  # fmt: skip
         return Kept.OK if said == b"ok" else Kept.FENCED
 
@@ -210,7 +213,7 @@ class RedisStore:
         """Put ``messages`` into the inboxes of the other nodes of a room; see `Inbox.tell`."""
         await self._redis.run(
             "tell", self._prefix, self._node_id, _json(room_id), codec.encode(messages), INBOX_LENGTH,
-            self._inbox_ms, secrets.token_hex(8), round(TOLD_S * 1000),
+            self._inbox_ms, secrets.token_hex(8), round(TOLD_S * 1000), *self._copies(messages),
         )  # fmt: skip
 
     def order(self, order: str, to: str = "") -> None:
@@ -256,6 +259,12 @@ class RedisStore:
             self._in_touch_since_ms = now_ms
         self._out_of_touch, self._beaten_at_ms = False, now_ms
 
+    def _copies(self, messages: Sequence[Message]) -> list[Any]:
+        """Return the commands for other servers as a script takes them, each behind its length."""
+        if self._outbound is None:
+            return []
+        return [part for command in self._outbound.of(messages) for part in (len(command), *command)]
+
     @property
     def _inbox_ms(self) -> int:
         return self._turn_ms + self._window_ms
@@ -268,6 +277,11 @@ def _json(value: Any) -> str:
 def _packed(prompt: Prompt) -> str:
     fields = [prompt.request_id, prompt.room_id, prompt.message_id, prompt.content, prompt.user]
     return _json([*fields, dict(prompt.extra)])
+
+
+def _last_words(batch: Batch) -> list[Message]:
+    """Return what servers that know no replay must hear of all a turn has said: how it ended."""
+    return [each for each in batch.messages if isinstance(each, MessageEnd | NewMessage)]
 
 
 def _answer(batch: Batch) -> str:

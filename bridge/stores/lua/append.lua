@@ -1,6 +1,6 @@
 -- Keep the next batch of a turn, and put it into the inboxes of the other nodes of its room.
 -- ARGV: prefix, node, turn, epoch, number, ended, batch, position, answer, lease ms, ttl ms, window ms, inbox length,
---       inbox ms
+--       inbox ms, copies
 local p, node, turn = ARGV[1], ARGV[2], ARGV[3]
 local number, ended, window = tonumber(ARGV[5]), ARGV[6] == '1', tonumber(ARGV[12])
 local key, journal = p .. 'turn:' .. turn, p .. 'journal:' .. turn
@@ -35,4 +35,5 @@ redis.call('PEXPIRE', journal, ttl)
 
 post_to_others(p, node, room, ARGV[13], ARGV[14], 'kind', 'said', 'room', room, 'turn', turn, 'number', number,
   'ended', ARGV[6], 'batch', ARGV[7])
+run_copies(15)
 return { 'ok', stop }

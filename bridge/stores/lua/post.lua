@@ -1,5 +1,5 @@
--- Stands before every script: how a letter reaches the inbox of a node, or of all other nodes of a room.
--- Letters are numbered, so that their reader knows when some are lost.
+-- Stands before every script: how a letter reaches the inbox of a node, or of all other nodes of a room, and how
+-- servers that are no bridges hear of it. Letters are numbered, so that their reader knows when some are lost.
 
 local function post(p, node, length, ttl, ...)
   local life, inbox = p .. 'node:' .. node, p .. 'inbox:' .. node
@@ -18,6 +18,14 @@ local function post_to_others(p, node, room, length, ttl, ...)
   local nodes = p .. 'nodes:' .. room
   for _, other in ipairs(redis.call('SMEMBERS', nodes)) do
     if other ~= node and not post(p, other, length, ttl, ...) then redis.call('SREM', nodes, other) end
+  end
+end
+
+-- Run the commands that stand in ARGV from `at` on, each behind its length. None may cost the room its message.
+local function run_copies(at)
+  while ARGV[at] do
+    redis.pcall(unpack(ARGV, at + 1, at + ARGV[at]))
+    at = at + ARGV[at] + 1
   end
 end
 

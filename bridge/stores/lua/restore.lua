@@ -1,6 +1,6 @@
 -- Keep a turn anew whose journal is gone, all it has said as one batch.
 -- ARGV: prefix, node, turn, epoch, number, ended, batch, position, asked, digest, room, request, prompt, streaming,
---       lease ms, ttl ms, window ms, answer, stop, inbox length, inbox ms
+--       lease ms, ttl ms, window ms, answer, stop, inbox length, inbox ms, copies
 local p, node, turn, room = ARGV[1], ARGV[2], ARGV[3], ARGV[11]
 local key, journal = p .. 'turn:' .. turn, p .. 'journal:' .. turn
 if redis.call('EXISTS', key) == 1 then
@@ -29,4 +29,5 @@ end
 if ARGV[18] ~= '' then redis.call('SET', p .. 'answer:' .. room .. ':' .. ARGV[18], turn, 'PX', ttl + window) end
 if ARGV[19] == '1' then redis.call('HSET', key, 'stop', 1) end
 post_to_others(p, node, room, ARGV[20], ARGV[21], 'kind', 'anew', 'room', room, 'turn', turn)
+run_copies(22)
 return 'ok'
