@@ -5,17 +5,22 @@ import errno
 import hashlib
 import logging
 import socket
+from collections.abc import Callable
 
 import socketio
 from aiohttp import web
 
+from bridge import outbound
 from bridge.backend import HttpBackend, Says
 from bridge.dialects import DIALECTS
 from bridge.doors import health, page
 from bridge.doors.admin import FlagDoor
 from bridge.doors.namespace import BridgeNamespace, EventNames
+from bridge.doors.node_servers import NodeServers
 from bridge.errors import BridgeError, SettingsError, StoreUnavailable
 from bridge.node import Node
+from bridge.node_cluster import Channels
+from bridge.outbound import Audience, Copies, Format
 from bridge.ports import Inbox, Journal
 from bridge.profiles import Profile
 from bridge.pump import Limits
@@ -24,6 +29,7 @@ from bridge.relay import Relay
 from bridge.rooms import Rooms
 from bridge.settings import Settings
 from bridge.sockets import engine
+from bridge.sockets.crowd import Crowd
 from bridge.sockets.manager import ClientManager
 from bridge.stores.memory import MemoryFlag, MemoryInbox, MemoryJournal
 from bridge.stores.redis import RedisStore
@@ -52,7 +58,11 @@ class App:
         self._settings = settings
         self.telemetry = LogTelemetry()
         self.flag = MemoryFlag(value=settings.chat_streaming_enabled)
-        self._redis = _redis(settings, clock.new_id()) if settings.redis_url else None
+        self._redis: RedisStore | None = None
+        self._client = RedisClient(settings.redis_url) if settings.redis_url else None
+        self._audience = Audience(there=settings.node_adapter == "on")
+        if self._client is not None:
+            self._redis = _store(settings, self._client, clock.new_id(), self._copies())
         self._journal: Journal = self._redis or MemoryJournal(
             clock.monotonic_s, window_s=settings.resume_window_s
         )
@@ -84,6 +94,7 @@ class App:
         self.sio = self._server()
         self._member = self._place()
         self._node = asyncio.create_task(self._member.run(), name="node")
+        self._neighbours = self._node_servers()
         self._runner = web.AppRunner(self._web(), access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         listener = _listen(settings.host, settings.port)
@@ -96,8 +107,10 @@ class App:
         await self.relay.drain(self._settings.drain_s)
         spread_s = min(len(self.sio.eio.sockets) / SENT_AWAY_PER_S, self._settings.drain_s)
         await engine.disconnect_all(self.sio.eio, flush_s=CLOSE_S, spread_s=spread_s)
-        self._node.cancel()
-        await asyncio.gather(self._node, return_exceptions=True)
+        tasks = [task for task in (self._node, self._neighbours) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._manager.close()
         await self.sio.shutdown()
         await self._namespace.close()
@@ -106,6 +119,38 @@ class App:
         await self._backend.close()
         if self._redis is not None:
             await self._redis.close()
+
+    def _copies(self) -> Copies:
+        settings, channels = self._settings, Channels(self._settings.node_adapter_key)
+        formats: list[tuple[Format, Callable[[], bool]]] = []
+        match settings.node_adapter:
+            case "auto" | "on":
+                formats.append((outbound.classic(channels), lambda: self._audience.there))
+            case "sharded":
+                formats.append((outbound.sharded(channels), lambda: True))
+            case "streams":
+                formats.append((outbound.streams(settings.node_adapter_key), lambda: True))
+        if settings.python_channel:
+            formats.append((outbound.python(settings.python_channel), lambda: True))
+        return Copies(formats, names=self._names(), fault=self.telemetry.fault)
+
+    def _names(self) -> dict[str, str]:
+        return {"new_message": self._settings.new_message_event}
+
+    def _node_servers(self) -> asyncio.Task[None] | None:
+        settings = self._settings
+        if self._client is None or settings.node_adapter not in ("auto", "on"):
+            return None
+        crowd = Crowd(self._sio, self._namespace.devices, self._rooms, new_message=settings.new_message_event)
+        door = NodeServers(
+            self._client,
+            Channels(settings.node_adapter_key),
+            crowd,
+            self._audience,
+            self.telemetry,
+            look=settings.node_adapter == "auto",
+        )
+        return asyncio.create_task(door.run(), name="node servers")
 
     def _relay(self) -> Relay:
         settings = self._settings
@@ -186,10 +231,11 @@ class App:
         return app
 
 
-def _redis(settings: Settings, node_id: str) -> RedisStore:
+def _store(settings: Settings, client: RedisClient, node_id: str, copies: Copies) -> RedisStore:
     return RedisStore(
-        RedisClient(settings.redis_url),
+        client,
         node_id,
+        outbound=copies,
         lease_s=settings.lease_s,
         turn_s=settings.turn_s + 60.0,
         window_s=settings.resume_window_s,

@@ -23,6 +23,8 @@ UID = "bridge"
 """The name under which all nodes of the bridge publish: none of them minds what another one published."""
 NAMESPACE = "/"
 EVENT = 2
+NOWHERE = ""
+"""Stands for what is no name of a room: nobody is there."""
 ACK_LIMIT_S = 60.0
 """So long an ack is waited for at most, and where nothing is said of it."""
 _OURS = b"\x93\xa6" + UID.encode()
@@ -292,7 +294,7 @@ def _rooms(named: Any) -> tuple[Room, ...]:
         return ()
     if not isinstance(named, list):
         raise ClusterMalformed("unable to read rooms; they are no list")
-    return tuple(room for each in named if (room := same_room(each)) is not None)
+    return tuple(NOWHERE if (room := same_room(each)) is None else room for each in named)
 
 
 def _text(asked: dict[str, Any], name: str) -> str:

@@ -6,6 +6,7 @@ and what was fenced is not. Sources: @socket.io/redis-adapter 8.3.0 (classic and
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bridge import node_cluster
@@ -19,6 +20,14 @@ from bridge.ports import Command
 BROADCAST = 3
 STREAM_LENGTH = 10_000
 """The streams adapter's own bound."""
+
+
+@dataclass(slots=True)
+class Audience:
+    """Whether servers that are no bridges listen."""
+
+    there: bool = False
+
 
 Format = Callable[[Id, str, dict[str, Any]], Command]
 """Makes the copy of one event of a room."""

@@ -5,12 +5,13 @@ The library tries nothing twice: only what is asked here may be repeated, and kn
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from importlib import resources
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
@@ -24,6 +25,7 @@ BACK_OFF_S = (0.05, 1.0)
 """The first and the longest pause before what had no answer is asked again."""
 ASKED_AT_ONCE = 32
 """So many questions may be on their way, each over a connection of its own; the others wait their turn."""
+HEARD_AT_ONCE = 500
 OLDEST_VERSION = (6, 2)
 TROUBLE = (RedisError, OSError, TimeoutError)
 """What is raised when there is no answer, or one that says that there will be a better one later."""
@@ -135,6 +137,56 @@ class RedisClient:
             return dict(await self.commands.info())
         except ResponseError:  # forbidden to this user: what it would tell is the operator's to know
             return {}
+
+
+class Ear:
+    """A subscription to ``patterns`` and ``channels``; what is published while it is cut is not heard."""
+
+    def __init__(self, client: RedisClient, patterns: Sequence[str], channels: Sequence[str]) -> None:
+        self._client = client
+        self._patterns, self._channels = patterns, channels
+        self._subscription: PubSub | None = None
+
+    async def hear(self) -> list[tuple[bytes, bytes]]:
+        """Wait for what is published, for a while: channel and data of each, in order, or nothing.
+
+        Raises what is in `TROUBLE` when the connection is dead; the next call makes another one.
+        """
+        try:
+            heard: list[tuple[bytes, bytes]] = await self._client.whole(self._hear())
+        except TROUBLE:
+            if self._subscription is not None:
+                await self._client.whole(self._subscription.aclose())  # type: ignore[no-untyped-call]
+                self._subscription = None
+            raise
+        return heard
+
+    async def _hear(self) -> list[tuple[bytes, bytes]]:
+        if self._subscription is None:
+            self._subscription = await self._subscribed()
+        heard: list[tuple[bytes, bytes]] = []
+        message = await self._first(self._subscription)
+        while message is not None and len(heard) < HEARD_AT_ONCE:
+            if message["type"] in ("message", "pmessage"):
+                heard.append((message["channel"], message["data"]))
+            message = await self._subscription.get_message(timeout=0)
+        return heard
+
+    async def _subscribed(self) -> PubSub:
+        subscription: PubSub = self._client.reader.pubsub()
+        await subscription.psubscribe(*self._patterns)
+        await subscription.subscribe(*self._channels)
+        return subscription
+
+    async def _first(self, subscription: PubSub) -> Any:
+        """Return the first message; a silence is broken by our own ping, or the connection is dead."""
+        message = await subscription.get_message(timeout=BLOCK_S)
+        if message is None:
+            await subscription.ping()
+            message = await subscription.get_message(timeout=ANSWER_S)
+            if message is None:
+                raise TimeoutError
+        return message
 
 
 def _text(script: str) -> str:

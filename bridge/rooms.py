@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from bridge.errors import RequestError, StoreUnavailable
@@ -75,6 +76,8 @@ class _Room:
     held: bool = False
     """True while what other nodes say in this room reaches our inbox."""
     entering: asyncio.Lock = field(default_factory=asyncio.Lock)
+    streamed: deque[Id] = field(default_factory=lambda: deque(maxlen=ENDED_TURNS_REMEMBERED))
+    """The answers that were heard in chunks and have ended."""
     early: deque[tuple[str, Batch]] = field(default_factory=lambda: deque(maxlen=EARLY_LIMIT))
     """What came between the entry and its answer; what does not fit is mended as any other gap."""
 
@@ -110,6 +113,21 @@ class Rooms:
     def devices(self) -> int:
         """How many devices are in a room."""
         return len(self._joined)
+
+    def members(self, room_id: object) -> Iterable[Device]:
+        """Return the devices of a room on this node."""
+        room = self._rooms.get(room_id)  # type: ignore[call-overload]  # who asks may name anything
+        return room.seats if room is not None else ()
+
+    def joined(self, device: Device) -> AbstractSet[Id]:
+        """Return the rooms that ``device`` is in."""
+        return self._joined.get(device, frozenset())
+
+    def streamed(self, room_id: object, message_id: object) -> bool:
+        """Return whether the devices here heard an answer, or hear it, in chunks."""
+        room = self._rooms.get(room_id)  # type: ignore[call-overload]
+        running = room and room.running_as(message_id)
+        return bool(room and ((running and running.seq) or message_id in room.streamed))
 
     def check_joined(self, device: Device, room_id: Id) -> None:
         """Raise `RequestError` unless ``device`` is in the room."""
@@ -336,6 +354,8 @@ class Rooms:
 
     def _end_turn(self, room: _Room, turn_id: str) -> None:
         ended = room.running.pop(turn_id)
+        if ended.seq and ended.message_id is not None:
+            room.streamed.append(ended.message_id)
         for seat in room.seats.values():
             seat.ended.append(turn_id)
             if turn_id in seat.behind:

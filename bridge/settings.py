@@ -20,6 +20,7 @@ from bridge.errors import SettingsError
 _TRUE = frozenset({"1", "true", "on", "yes"})
 _FALSE = frozenset({"0", "false", "off", "no", ""})
 _HTTP_PORTS = range(65536)
+NODE_ADAPTERS = ("auto", "on", "off", "sharded", "streams")
 
 
 def _key(env: str, default: Any, alias: str = "") -> Any:
@@ -46,6 +47,9 @@ class Settings:
     resume_window_s: float = _key("BRIDGE_RESUME_WINDOW_S", 600.0)
     redis_url: str = _key("REDIS_URL", "")
     redis_prefix: str = _key("BRIDGE_REDIS_PREFIX", "bridge:")
+    node_adapter: str = _key("BRIDGE_NODE_ADAPTER", "auto")
+    node_adapter_key: str = _key("BRIDGE_NODE_ADAPTER_KEY", "socket.io")
+    python_channel: str = _key("BRIDGE_PYTHON_CHANNEL", "")
     lease_s: float = _key("BRIDGE_LEASE_S", 2.0)
     drain_s: float = _key("BRIDGE_DRAIN_S", 4.0)
     ping_interval_s: float = _key("BRIDGE_PING_INTERVAL_S", 25.0)
@@ -65,6 +69,8 @@ class Settings:
     def __post_init__(self) -> None:
         if not _is_web_address(self.backend_url):
             _refuse("BACKEND_URL", self.backend_url, "it must look like http://host:port")
+        if self.node_adapter not in NODE_ADAPTERS:
+            _refuse("BRIDGE_NODE_ADAPTER", self.node_adapter, f"it must be one of {', '.join(NODE_ADAPTERS)}")
         if self.port not in _HTTP_PORTS:
             _refuse("PORT", self.port, "it must be 0 to 65535")
         for each in fields(self):

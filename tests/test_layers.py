@@ -66,10 +66,24 @@ TABLE = {
     "bridge.sockets.engine": ({"bridge.sockets.direct"}, {"aiohttp", "engineio"}),
     "bridge.sockets.device": (CORE | PORTS | {"bridge.sockets.direct"}, {"engineio"}),
     "bridge.sockets.manager": (CORE | PORTS, {"socketio"}),
+<<<<<<< HEAD
     "bridge.doors.namespace": (
         CORE | PORTS | MIDDLE | {"bridge.sockets.device", "bridge.sockets.direct"},
         {"socketio"},
     ),
+=======
+    "bridge.sockets.crowd": (
+        CORE | {"bridge.node_cluster", "bridge.rooms", "bridge.sockets.device"},
+        {"engineio", "socketio"},
+    ),
+    "bridge.doors.node_servers": (
+        CORE
+        | PORTS
+        | {"bridge.node_cluster", "bridge.outbound", "bridge.redis_client", "bridge.sockets.crowd"},
+        set(),
+    ),
+    "bridge.doors.namespace": (CORE | PORTS | MIDDLE | {"bridge.sockets.device"}, {"socketio"}),
+>>>>>>> 5f79735 (Node servers of the same Redis: heard, answered, and told what the bridge says)
     "bridge.doors.health": (MIDDLE, {"aiohttp"}),
     "bridge.doors.admin": (STORES, {"aiohttp"}),
     "bridge.doors.page": (set(), {"aiohttp"}),

@@ -74,6 +74,11 @@ class BridgeNamespace(socketio.AsyncNamespace):  # type: ignore[misc]  # python-
             return None
         return await self._answer(device, event, args[1:])
 
+    @property
+    def devices(self) -> Mapping[str, SocketDevice]:
+        """The connected devices, each under its sid."""
+        return self._devices
+
     async def close(self) -> None:
         """Look after no device any more: all are gone."""
         for task in self._tasks:
@@ -89,6 +94,7 @@ class BridgeNamespace(socketio.AsyncNamespace):  # type: ignore[misc]  # python-
         self._devices[sid] = SocketDevice(
             self.server.eio.sockets[eio_sid],
             self._encoder,
+            sid=sid,
             streaming=said,
             backlog=self._backlog,
             lagged=lambda device: self._see_to(self._follow(device)),

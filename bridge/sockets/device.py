@@ -1,7 +1,7 @@
 """One connected Socket.IO client as a `Device`: each message is encoded once, however many hear it."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from json.encoder import encode_basestring
 from typing import Any
 
@@ -67,7 +67,7 @@ def _json(value: Any) -> str:
 
 
 class SocketDevice:
-    """A client behind python-engineio's ``socket``.
+    """The client ``sid`` behind python-engineio's ``socket``.
 
     It lags once too much waits for it: `LAG_BYTES` at its websocket, or ``backlog`` packets where it polls.
     ``lagged`` is told so each time that begins, to look when it is over. One for which still more waits is
@@ -81,11 +81,13 @@ class SocketDevice:
         socket: Any,
         encoder: Encoder,
         *,
+        sid: str,
         streaming: bool | None,
         backlog: int,
         lagged: Callable[["SocketDevice"], None],
         overflowed: Callable[["SocketDevice"], None],
     ) -> None:
+        self.sid = sid
         self.streaming = streaming
         self.socket = socket
         self._encoder = encoder
@@ -108,6 +110,11 @@ class SocketDevice:
             self._lagged(self)
         return self._lags
 
+    @property
+    def busy(self) -> bool:
+        """True while something waits for it."""
+        return self._load() > 0
+
     def hear(self, message: Message) -> None:
         """Take ``message``; see `Device.hear`."""
         if self._deaf:
@@ -117,7 +124,23 @@ class SocketDevice:
             line.write(self._encoder.frame(message))
         else:
             self.socket.queue.put_nowait(self._encoder.packet(message))
-        if self._lags and self._load() > CUT_OFF_AT:
+        if self._lags:
+            self._bound()
+
+    def take(self, packets: Sequence[Any]) -> None:
+        """Take Engine.IO packets, all or none."""
+        if self._deaf:
+            return
+        line = line_of(self.socket)
+        for each in packets:
+            if line is not None:
+                line.write(frame(each.encode()))
+            else:
+                self.socket.queue.put_nowait(each)
+        self._bound()
+
+    def _bound(self) -> None:
+        if self._load() > CUT_OFF_AT:
             self._deaf = True
             self._overflowed(self)
 
