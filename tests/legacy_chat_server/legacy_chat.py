@@ -50,6 +50,7 @@ class NodeProcess:
                     if seen(line):
                         return line
                 if self._reading.done():
+                    self._reading.result()
                     raise EOFError(f"the Node process ended: {self.process.returncode}")
                 self._more.clear()
                 await self._more.wait()

@@ -1,0 +1,292 @@
+"""A bridge among Node servers with ``@socket.io/redis-adapter``: what each side can rely on, both ways.
+
+Two clients of a Node server (n1, n2) and two of a bridge (b1, b2) are in a room of every test's own.
+"""
+
+import asyncio
+import itertools
+from types import SimpleNamespace
+
+import pytest
+import pytest_asyncio
+from node_cluster_peers import bridge_at, clients, node_server, until
+from redis_server import redis_server
+
+from bridge.messages import MessageChunk, MessageEnd, MessageStart, NewMessage
+from bridge.ports import Batch
+
+pytestmark = [
+    pytest.mark.needs("node"),
+    pytest.mark.needs("redis-server"),
+    pytest.mark.needs("socket.io"),
+    pytest.mark.asyncio(loop_scope="module"),
+]
+EVERYBODY = ("n1", "n2", "b1", "b2")
+ROOMS = itertools.count(1)
+FORMS = [
+    ("redis", "0"),
+    ("redis", "1"),
+    ("ioredis", "0"),
+    ("ioredis", "1"),
+]
+
+
+@pytest_asyncio.fixture(
+    scope="module", loop_scope="module", params=FORMS, ids=lambda form: f"{form[0]}-specific{form[1]}"
+)
+async def mixed(request, tmp_path_factory):
+    library, specific = request.param
+    form = {"REDIS_CLIENT": library, "PUBLISH_ON_SPECIFIC_RESPONSE_CHANNEL": specific}
+    with redis_server(tmp_path_factory.mktemp("redis")) as redis:
+        async with node_server(redis.url, **form) as node, bridge_at(redis.url) as bridge, clients() as heard:
+            await asyncio.gather(*(heard.connect(client, node.address) for client in ("n1", "n2")))
+            await asyncio.gather(*(heard.connect(client, bridge.address) for client in ("b1", "b2")))
+            await until(lambda: bridge._audience.there)
+            yield SimpleNamespace(redis=redis, node=node, bridge=bridge, clients=heard)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def room(mixed):
+    name = f"room-{next(ROOMS)}"
+    await mixed.clients.join(name, *EVERYBODY)
+    return name
+
+
+async def settled(mixed, room):
+    """Return once all that was said in the room before has been heard by everybody."""
+    word = f"settled {room} {next(ROOMS)}"
+    await mixed.node.do("emit", rooms=[room], event=word, args=[])
+    for client in EVERYBODY:
+        await mixed.clients.until_heard(client, word)
+
+
+async def heard_by(mixed, room, event):
+    """Return who has heard an event of the room, and how often."""
+    await settled(mixed, room)
+    counts = {client: len(mixed.clients.heard(client, event)) for client in EVERYBODY}
+    return {client: count for client, count in counts.items() if count}
+
+
+# -- what the bridge says
+
+
+async def test_what_the_bridge_says_reaches_node_clients_in_order_and_everybody_once(mixed, room):
+    said = [MessageChunk("r", room, "m", seq, f"{seq} ") for seq in range(1, 21)]
+    for chunk in said:
+        await mixed.bridge._rooms.tell(room, [chunk])
+    for client in EVERYBODY:
+        chunks = await mixed.clients.until_heard(client, "ai_message_chunk", 20)
+        ours = [chunk for (chunk,) in chunks if chunk["roomId"] == room]
+        assert [chunk["seq"] for chunk in ours] == list(range(1, 21))
+    assert (await heard_by(mixed, room, "ai_message_chunk")).keys() == set(EVERYBODY)
+
+
+@pytest.mark.parametrize(
+    ("room_id", "other"), [(42, "42"), ("43", 43), (2**53 + 1, str(2**53)), (-7, "-7"), ("a.b:c-1", "a.b:c-")]
+)
+async def test_rooms_keep_the_type_of_their_name(mixed, room_id, other):
+    content = f"in {room_id!r}"
+    await mixed.clients.join(room_id, "n1", "b1")
+    await mixed.clients.join(other, "n2", "b2")
+    await mixed.bridge._rooms.tell(room_id, [NewMessage("r", room_id, "m", "user", content, "now")])
+    message = await mixed.clients.until_told("n1", content)
+    assert message["roomId"] == float(room_id) if isinstance(room_id, int) else room_id
+    await mixed.node.do("emit", rooms=[room_id], event=f"word {content}", args=[])
+    await mixed.clients.until_heard("b1", f"word {content}")
+    await mixed.clients.until_heard("n1", f"word {content}")
+    assert not [
+        m for c in ("n2", "b2") for m in mixed.clients.heard(c, "new_message") if m[0]["content"] == content
+    ]
+    assert not mixed.clients.heard("n2", f"word {content}") + mixed.clients.heard("b2", f"word {content}")
+
+
+async def test_hostile_text_and_numbers_of_a_device_do_not_end_a_node_server(mixed, room):
+    extra = {"lone": "\ud83c", "big": 10**30, "nan": float("nan"), "__proto__": {"a": 1}, "deep": [[[[1]]]]}
+    await mixed.bridge._inbox.tell(room, [NewMessage("r", room, "m", "user", "half \ud83c", "now", extra)])
+    message = await mixed.clients.until_told("n1", "half \ufffd")
+    assert message["roomId"] == room
+    assert await mixed.node.do("serverCount") == 2
+
+
+async def test_what_cannot_be_said_at_all_is_left_out_and_the_next_message_comes(mixed, room):
+    ids = ("r", room)
+    await mixed.bridge._inbox.tell(room, [NewMessage(*ids, "m1", "user", "big", "now", {"big": 10**400})])
+    await mixed.bridge._inbox.tell(room, [NewMessage(*ids, "m2", "user", "next", "now")])
+    await mixed.clients.until_told("n1", "next")
+    ours = [m["content"] for (m,) in mixed.clients.heard("n1", "new_message") if m["roomId"] == room]
+    assert ours == ["next"]
+
+
+# -- what Node servers emit
+
+
+async def test_an_emit_of_a_node_server_reaches_everybody_once(mixed, room):
+    await mixed.node.do("emit", rooms=[room], event="word", args=[{"a": [1, "안녕 😀", None, 1.5]}])
+    assert await heard_by(mixed, room, "word") == dict.fromkeys(EVERYBODY, 1)
+    assert mixed.clients.heard("b1", "word") == [[{"a": [1, "안녕 😀", None, 1.5]}]]
+
+
+@pytest.mark.parametrize(
+    ("args", "heard"),
+    [
+        ([], []),
+        (["a", 2, {"b": [True]}], ["a", 2, {"b": [True]}]),
+        ([{"$date": "2026-11-21T10:20:30.400Z"}], ["2026-11-21T10:20:30.400Z"]),
+        ([{"$bytes": "AAH/"}, "after"], [{"$bytes": "AAH/"}, "after"]),
+    ],
+    ids=["none", "several", "date", "binary"],
+)
+async def test_arguments_come_as_they_were_given(mixed, room, args, heard):
+    event = f"args {next(ROOMS)}"
+    await mixed.node.do("emit", rooms=[room], event=event, args=args)
+    assert await heard_by(mixed, room, event) == dict.fromkeys(EVERYBODY, 1)
+    for client in EVERYBODY:
+        assert mixed.clients.heard(client, event) == [heard]
+
+
+async def test_binary_data_reaches_a_polling_client_beside_a_websocket_one(mixed, room):
+    await mixed.clients.connect("polls", mixed.bridge.address, transports=["polling"])
+    await mixed.clients.join(room, "polls")
+    await mixed.node.do("emit", rooms=[room], event="bytes", args=[{"$bytes": "AAH/"}])
+    for client in ("polls", "b1"):
+        assert await mixed.clients.until_heard(client, "bytes") == [[{"$bytes": "AAH/"}]]
+    mixed.clients.tell(client="polls", close=True)
+    await mixed.clients.disconnected("polls")
+
+
+async def test_who_is_in_two_of_the_rooms_hears_once(mixed, room):
+    await mixed.clients.join(f"{room}-too", "n1", "b1")
+    await mixed.node.do("emit", rooms=[room, f"{room}-too"], event="union", args=[])
+    assert await heard_by(mixed, room, "union") == dict.fromkeys(EVERYBODY, 1)
+
+
+async def test_an_emit_to_all_and_an_emit_to_nobody(mixed, room):
+    everywhere, nowhere = f"all {room}", f"nobody {room}"
+    await mixed.node.do("emit", event=everywhere, args=[])
+    await mixed.node.do("emit", rooms=[True], event=nowhere, args=[])
+    await mixed.node.do("emit", rooms=[None, "no such room"], event=nowhere, args=[])
+    assert await heard_by(mixed, room, everywhere) == dict.fromkeys(EVERYBODY, 1)
+    assert not await heard_by(mixed, room, nowhere)
+
+
+async def test_except_takes_clients_and_rooms_away(mixed, room):
+    sid = mixed.clients.sid("b1")
+    await mixed.node.do("emit", rooms=[room], **{"except": [sid]}, event="not b1", args=[])
+    assert set(await heard_by(mixed, room, "not b1")) == {"n1", "n2", "b2"}
+    await mixed.clients.join(f"{room}-out", "n2", "b2")
+    await mixed.node.do("emit", rooms=[room], **{"except": [f"{room}-out"]}, event="not 2", args=[])
+    assert set(await heard_by(mixed, room, "not 2")) == {"n1", "b1"}
+
+
+async def test_an_emit_to_the_id_of_a_client_of_the_bridge(mixed, room):
+    await mixed.node.do("emit", rooms=[mixed.clients.sid("b2")], event=f"to {room}", args=["you"])
+    assert await heard_by(mixed, room, f"to {room}") == {"b2": 1}
+
+
+async def test_a_volatile_emit_reaches_who_is_not_busy(mixed, room):
+    await mixed.node.do("emit", rooms=[room], volatile=True, event="typing", args=[])
+    assert await heard_by(mixed, room, "typing") == dict.fromkeys(EVERYBODY, 1)
+
+
+async def test_the_emitter_of_another_process_is_heard_too(mixed, room):
+    await mixed.node.do("emitAsEmitter", rooms=[room], event="emitted", args=[{"a": 1}])
+    assert await heard_by(mixed, room, "emitted") == dict.fromkeys(EVERYBODY, 1)
+
+
+async def test_many_emits_come_in_order(mixed, room):
+    for number in range(200):
+        mixed.node.tell(id=0, do="emit", rooms=[room], event=f"many {room}", args=[number])
+    for client in EVERYBODY:
+        heard = await mixed.clients.until_heard(client, f"many {room}", 200)
+        assert [number for (number,) in heard] == list(range(200))
+
+
+# -- who hears what
+
+
+async def test_a_device_that_hears_chunks_is_not_told_the_same_answer_again_by_a_node_server(mixed, room):
+    await mixed.clients.connect("streams", mixed.bridge.address, auth={"streaming": True})
+    await mixed.clients.connect("plain", mixed.bridge.address, auth={"streaming": False})
+    await mixed.clients.join(room, "streams", "plain")
+    ids = ("r-1", room, "m-1")
+    said = [MessageStart(*ids), MessageChunk(*ids, 1, "Hi"), MessageEnd(*ids, "Hi", "stop")]
+    mixed.bridge._rooms.hear_turn("t-1", room, Batch(1, said, ended=True))
+    for message_id in ("m-1", "m-2"):
+        message = {"messageId": message_id, "roomId": room, "role": "assistant", "content": "Hi"}
+        await mixed.node.do("emit", rooms=[room], event="new_message", args=[message])
+    await settled(mixed, room)
+    for client, expected in (("streams", ["m-2"]), ("plain", ["m-1", "m-2"]), ("b1", ["m-1", "m-2"])):
+        await mixed.clients.until_told(client, "Hi")
+        told = [m["messageId"] for (m,) in mixed.clients.heard(client, "new_message") if m["roomId"] == room]
+        assert [m for m in told if m in ("m-1", "m-2")] == expected
+    for client in ("streams", "plain"):
+        mixed.clients.tell(client=client, close=True)
+        await mixed.clients.disconnected(client)
+
+
+# -- what Node servers ask
+
+
+async def test_server_count_counts_the_bridge(mixed):
+    assert await mixed.node.do("serverCount") == 2
+
+
+async def test_fetch_sockets_sees_the_clients_of_the_bridge_and_their_rooms(mixed, room):
+    found = {each["id"]: each for each in await mixed.node.do("fetchSockets", rooms=[room])}
+    assert set(found) == {mixed.clients.sid(client) for client in EVERYBODY}
+    b1 = found[mixed.clients.sid("b1")]
+    assert {b1["id"], room} <= set(b1["rooms"])
+    assert b1["data"] == {}
+
+
+async def test_fetch_sockets_of_an_empty_room_is_empty_and_does_not_fail(mixed):
+    assert await mixed.node.do("fetchSockets", rooms=["nobody is here"]) == []
+    assert await mixed.node.do("sockets", rooms=["nobody is here"]) == []
+
+
+async def test_all_rooms_has_the_rooms_of_the_bridge(mixed, room):
+    await mixed.clients.join(f"{room}-of-b", "b1")
+    rooms = await mixed.node.do("allRooms")
+    assert {room, f"{room}-of-b", mixed.clients.sid("b2"), mixed.clients.sid("n1")} <= set(rooms)
+
+
+async def test_acks_of_the_clients_of_the_bridge(mixed, room):
+    acks = await mixed.node.do("emitWithAck", rooms=[room], event="ask", args=[1])
+    assert sorted(ack["by"] for ack in acks) == sorted(EVERYBODY)
+
+
+async def test_an_ack_of_one_client_of_the_bridge(mixed):
+    sid = mixed.clients.sid("b1")
+    assert await mixed.node.do("emitWithAck", rooms=[sid], event="ask", args=[]) == [{"by": "b1"}]
+
+
+async def test_an_ack_that_never_comes_is_forgotten(mixed):
+    sid = mixed.clients.sid("b1")
+    with pytest.raises(RuntimeError, match="timed out"):
+        await mixed.node.do("emitWithAck", rooms=[sid], event="never_acked", args=[], timeoutMs=300)
+    known = mixed.bridge._sio.manager.callbacks
+    await until(lambda: len(known.get(sid, {})) <= 1)  # the counter stays
+
+
+async def test_server_side_emit_with_ack_gets_an_answer_of_every_server(mixed):
+    assert await mixed.node.do("serverSideEmit", word="hello") == [None]
+
+
+async def test_clients_of_the_bridge_join_and_leave_by_order_of_a_node_server(mixed, room):
+    other = f"{room}-other"
+    await mixed.node.do("join", rooms=[room], join=[other])
+    while len(await mixed.node.do("fetchSockets", rooms=[other])) < len(EVERYBODY):
+        await asyncio.sleep(0.02)  # a Node server obeys its own order when it comes back from Redis
+    await mixed.node.do("emit", rooms=[other], event=f"in {other}", args=[])
+    assert await heard_by(mixed, room, f"in {other}") == dict.fromkeys(EVERYBODY, 1)
+    await mixed.node.do("leave", rooms=[mixed.clients.sid("b1")], leave=[other])
+    await mixed.node.do("emit", rooms=[other], event=f"again in {other}", args=[])
+    assert set(await heard_by(mixed, room, f"again in {other}")) == {"n1", "n2", "b2"}
+
+
+@pytest.mark.parametrize("close", [True, False])
+async def test_clients_of_the_bridge_are_disconnected_by_order_of_a_node_server(mixed, close):
+    name = f"leaves-{close}"
+    await mixed.clients.connect(name, mixed.bridge.address)
+    await mixed.node.do("disconnect", rooms=[mixed.clients.sid(name)], close=close)
+    assert await mixed.clients.disconnected(name) == "io server disconnect"
