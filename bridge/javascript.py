@@ -18,6 +18,7 @@ SIZE_LIMIT_BYTES = 8 * 1024 * 1024
 """A message is not read that is larger, or nested more deeply."""
 
 _INT64 = range(-(2**63), 2**64)
+_JSON = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 _FAULTS = (ValueError, TypeError, OverflowError, RecursionError)
 
 
@@ -35,7 +36,10 @@ def packed(value: Any) -> bytes:
 def as_json(value: Any) -> bytes:
     """Return ``value`` as JSON."""
     try:
-        return json.dumps(_sayable(value), separators=(",", ":"), allow_nan=False).encode()
+        try:
+            return _JSON.encode(value).encode()
+        except ValueError:
+            return _JSON.encode(_sayable(value)).encode()
     except _FAULTS as exc:
         raise ClusterMalformed(f"unable to say it to other servers; {type(exc).__name__}") from exc
 

@@ -166,9 +166,11 @@ class Ear:
             self._subscription = await self._subscribed()
         heard: list[tuple[bytes, bytes]] = []
         message = await self._first(self._subscription)
-        while message is not None and len(heard) < HEARD_AT_ONCE:
+        while message is not None:
             if message["type"] in ("message", "pmessage"):
                 heard.append((message["channel"], message["data"]))
+            if len(heard) >= HEARD_AT_ONCE:
+                break  # before the next is taken: it would be lost
             message = await self._subscription.get_message(timeout=0)
         return heard
 

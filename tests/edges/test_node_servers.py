@@ -14,7 +14,7 @@ from bridge import node_cluster
 from bridge.doors.node_servers import NodeServers
 from bridge.node_cluster import Channels, Selection
 from bridge.outbound import Audience
-from bridge.redis_client import RedisClient
+from bridge.redis_client import HEARD_AT_ONCE, RedisClient
 
 pytestmark = pytest.mark.needs("redis-server")
 CHANNELS = Channels("socket.io")
@@ -100,9 +100,9 @@ class Stranger:
         await self.publish(f"socket.io#/#{room}#", packed)
 
 
-@pytest.fixture
-def server(tmp_path):
-    with redis_server(tmp_path) as running:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with redis_server(tmp_path_factory.mktemp("redis")) as running:
         yield running
 
 
@@ -238,6 +238,17 @@ async def test_emits_of_rooms_nobody_is_in_and_of_bridges_are_not_given(stranger
     await stranger.emit("word")
     await until(lambda: door.crowd.heard == ["word"])
     assert not door.malformed
+
+
+async def test_a_burst_comes_whole_and_in_order(stranger, door):
+    words = [str(number) for number in range(3 * HEARD_AT_ONCE + 7)]
+    pipeline = stranger._redis.pipeline(transaction=False)
+    for word in words:
+        packed = ["strang", {"type": 2, "data": [word], "nsp": "/"}, {"rooms": ["room"], "except": []}]
+        pipeline.publish("socket.io#/#room#", msgpack.packb(packed))
+    await pipeline.execute()
+    await until(lambda: len(door.crowd.heard) >= len(words))
+    assert door.crowd.heard == words
 
 
 async def test_a_cut_connection_is_made_anew(stranger, door):
