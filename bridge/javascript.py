@@ -5,7 +5,7 @@ Raises `ClusterMalformed` and nothing else, whatever is given.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -57,7 +57,7 @@ def from_json(data: bytes) -> Any:
     """Return what JSON says."""
     _check_size(data)
     try:
-        return _heard(json.loads(data), 0)
+        return _heard(_sayable(json.loads(data)), 0)
     except _FAULTS as exc:
         raise ClusterMalformed(f"unable to read a message; {type(exc).__name__}") from exc
 
@@ -85,22 +85,32 @@ def _sayable(value: Any) -> Any:
 
 
 def _heard(value: Any, depth: int) -> Any:
+    """Return ``value`` as a client may have it: JSON, and bytes."""
     if depth > DEPTH_LIMIT:
         raise ClusterMalformed("unable to read a message; it is nested too deeply")
-    match value:
-        case dict():
-            return {_sayable(str(name)): _heard(each, depth + 1) for name, each in value.items()}
-        case list():
-            return [_heard(each, depth + 1) for each in value]
-        case datetime():
-            return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        case msgpack.ExtType():
-            return _extension(value)
-        case _:
-            return _sayable(value)
+    if isinstance(value, dict):
+        return {
+            name if isinstance(name, str) else str(name): _heard(each, depth + 1)
+            for name, each in value.items()
+        }
+    if isinstance(value, list):
+        return [_heard(each, depth + 1) for each in value]
+    make = _HEARD.get(type(value))
+    return make(value) if make else value
 
 
 def _extension(value: Any) -> bytes:
     if value.code == 0:  # an ArrayBuffer, as older versions said it
         return bytes(value.data)
     raise ClusterMalformed("unable to read a message; it holds a type of its own")
+
+
+def _date(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+_HEARD: Mapping[type, Callable[[Any], Any]] = {
+    float: lambda value: value if math.isfinite(value) else None,
+    datetime: _date,
+    msgpack.ExtType: _extension,
+}
