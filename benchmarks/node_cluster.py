@@ -20,10 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 import msgpack
 from redis_server import redis_server  # the tests' own, found by the line above
 
-from bridge import node_cluster, outbound
+from bridge import node_cluster
+from bridge.copies import Copies, Format, classic, python, sharded, streams
 from bridge.messages import MessageChunk
 from bridge.node_cluster import Channels
-from bridge.outbound import Copies
 from bridge.ports import Batch, Claim, Prompt
 from bridge.redis_client import Ear, RedisClient
 from bridge.stores.redis import RedisStore
@@ -85,12 +85,12 @@ def encode(copies: Copies) -> float:
 
 async def measure(url: str) -> None:
     """Print all figures, off and on by turns."""
-    formats: dict[str, tuple[outbound.Format, Callable[[], bool]]] = {
-        "nobody listens": (outbound.classic(Channels()), lambda: False),
-        "classic adapter": (outbound.classic(Channels()), lambda: True),
-        "sharded adapter": (outbound.sharded(Channels()), lambda: True),
-        "streams adapter": (outbound.streams("socket.io"), lambda: True),
-        "python-socketio": (outbound.python("socketio"), lambda: True),
+    formats: dict[str, tuple[Format, Callable[[], bool]]] = {
+        "nobody listens": (classic(Channels()), lambda: False),
+        "classic adapter": (classic(Channels()), lambda: True),
+        "sharded adapter": (sharded(Channels()), lambda: True),
+        "streams adapter": (streams("socket.io"), lambda: True),
+        "python-socketio": (python("socketio"), lambda: True),
     }
     figures: dict[str, list[Any]] = {"off": []} | {name: [] for name in formats}
     for run in range(RUNS):

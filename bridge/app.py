@@ -10,8 +10,8 @@ from collections.abc import Callable
 import socketio
 from aiohttp import web
 
-from bridge import outbound
 from bridge.backend import HttpBackend, Says
+from bridge.copies import Audience, Copies, Format, classic, python, sharded, streams
 from bridge.dialects import DIALECTS
 from bridge.doors import health, page
 from bridge.doors.admin import FlagDoor
@@ -20,7 +20,6 @@ from bridge.doors.node_servers import NodeServers
 from bridge.errors import BridgeError, SettingsError, StoreUnavailable
 from bridge.node import Node
 from bridge.node_cluster import Channels
-from bridge.outbound import Audience, Copies, Format
 from bridge.ports import Inbox, Journal
 from bridge.profiles import Profile
 from bridge.pump import Limits
@@ -125,13 +124,13 @@ class App:
         formats: list[tuple[Format, Callable[[], bool]]] = []
         match settings.node_adapter:
             case "auto" | "on":
-                formats.append((outbound.classic(channels), lambda: self._audience.there))
+                formats.append((classic(channels), lambda: self._audience.there))
             case "sharded":
-                formats.append((outbound.sharded(channels), lambda: True))
+                formats.append((sharded(channels), lambda: True))
             case "streams":
-                formats.append((outbound.streams(settings.node_adapter_key), lambda: True))
+                formats.append((streams(settings.node_adapter_key), lambda: True))
         if settings.python_channel:
-            formats.append((outbound.python(settings.python_channel), lambda: True))
+            formats.append((python(settings.python_channel), lambda: True))
         return Copies(formats, names=self._names(), fault=self.telemetry.fault)
 
     def _names(self) -> dict[str, str]:
@@ -141,7 +140,7 @@ class App:
         settings = self._settings
         if self._client is None or settings.node_adapter not in ("auto", "on"):
             return None
-        crowd = Crowd(self._sio, self._namespace.devices, self._rooms, new_message=settings.new_message_event)
+        crowd = Crowd(self.sio, self._namespace.devices, self._rooms, new_message=settings.new_message_event)
         door = NodeServers(
             self._client,
             Channels(settings.node_adapter_key),

@@ -54,7 +54,7 @@ TABLE = {
     ),
     "bridge.javascript": ({"bridge.errors"}, {"msgpack"}),
     "bridge.node_cluster": ({"bridge.errors", "bridge.javascript"}, set()),
-    "bridge.outbound": (CORE | PORTS | {"bridge.javascript", "bridge.node_cluster"}, set()),
+    "bridge.copies": (CORE | PORTS | {"bridge.javascript", "bridge.node_cluster"}, set()),
     "bridge.profiles": (CORE | PORTS | {"bridge.settings"}, {"uritemplate"}),
     "bridge.backend": (
         CORE | PORTS | {"bridge.profiles"},
@@ -79,7 +79,7 @@ TABLE = {
     "bridge.doors.node_servers": (
         CORE
         | PORTS
-        | {"bridge.node_cluster", "bridge.outbound", "bridge.redis_client", "bridge.sockets.crowd"},
+        | {"bridge.node_cluster", "bridge.copies", "bridge.redis_client", "bridge.sockets.crowd"},
         set(),
     ),
     "bridge.doors.namespace": (CORE | PORTS | MIDDLE | {"bridge.sockets.device"}, {"socketio"}),

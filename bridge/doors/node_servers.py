@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, assert_never
 
 from bridge import node_cluster
+from bridge.copies import Audience
 from bridge.errors import BridgeError, ClusterMalformed, StoreUnavailable
 from bridge.node_cluster import (
     UID,
@@ -24,7 +25,6 @@ from bridge.node_cluster import (
     WantRooms,
     WantSockets,
 )
-from bridge.outbound import Audience
 from bridge.ports import Telemetry
 from bridge.redis_client import BACK_OFF_S, TROUBLE, Ear, RedisClient
 from bridge.sockets.crowd import Crowd

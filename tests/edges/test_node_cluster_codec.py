@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge import node_cluster, outbound
+from bridge import node_cluster
+from bridge.copies import Audience, Copies, classic, python, sharded, streams
 from bridge.errors import ClusterMalformed
 from bridge.messages import MessageChunk, NewMessage
 from bridge.node_cluster import Asking, Channels, Emit, EmitWithAck, Join, Selection, WantSockets
@@ -161,12 +162,12 @@ CHUNK = MessageChunk("r", 42, "m", 1, "Hi")
 
 
 def copies(*formats, fault=None):
-    return outbound.Copies(formats, names={"new_message": "answer"}, fault=fault or pytest.fail)
+    return Copies(formats, names={"new_message": "answer"}, fault=fault or pytest.fail)
 
 
 def test_nothing_is_made_while_nobody_listens():
-    there = outbound.Audience()
-    made = copies((outbound.classic(Channels()), lambda: there.there))
+    there = Audience()
+    made = copies((classic(Channels()), lambda: there.there))
     assert not made.of([CHUNK])
     there.there = True
     assert len(made.of([CHUNK, CHUNK])) == 2
@@ -175,15 +176,16 @@ def test_nothing_is_made_while_nobody_listens():
 def test_each_format_says_the_same_event_and_ids_keep_their_type():
     channels, always = Channels("key"), lambda: True
     formats = (
-        outbound.classic(channels),
-        outbound.sharded(channels),
-        outbound.streams("key"),
-        outbound.python("py"),
+        classic(channels),
+        sharded(channels),
+        streams("key"),
+        python("py"),
     )
-    classic, sharded, streams, python = copies(*((make, always) for make in formats)).of([CHUNK])
+    said = copies(*((make, always) for make in formats)).of([CHUNK])
     event = ["ai_message_chunk", {"requestId": "r", "roomId": 42, "messageId": "m", "seq": 1, "delta": "Hi"}]
-    assert classic[:2] == ("PUBLISH", "key#/#42.")
-    assert msgpack.unpackb(classic[2])[1:] == [
+    node, shard, stream, stock = said
+    assert node[:2] == ("PUBLISH", "key#/#42.")
+    assert msgpack.unpackb(node[2])[1:] == [
         {"type": 2, "data": event, "nsp": "/"},
         {"rooms": [42], "except": [], "flags": {}},
     ]
@@ -191,18 +193,18 @@ def test_each_format_says_the_same_event_and_ids_keep_their_type():
         "packet": {"type": 2, "data": event, "nsp": "/"},
         "opts": {"rooms": [42], "except": [], "flags": {}},
     }
-    assert sharded[:2] == ("SPUBLISH", "key#/#")
-    assert json.loads(sharded[2]) == {"uid": "bridge", "nsp": "/", "type": 3, "data": broadcast}
-    assert streams[:2] == ("XADD", "key")
-    assert json.loads(streams[-1]) == broadcast
-    assert python[:2] == ("PUBLISH", "py")
-    said = json.loads(python[2])
+    assert shard[:2] == ("SPUBLISH", "key#/#")
+    assert json.loads(shard[2]) == {"uid": "bridge", "nsp": "/", "type": 3, "data": broadcast}
+    assert stream[:2] == ("XADD", "key")
+    assert json.loads(stream[-1]) == broadcast
+    assert stock[:2] == ("PUBLISH", "py")
+    said = json.loads(stock[2])
     assert (said["method"], said["event"], said["data"], said["room"]) == ("emit", event[0], [event[1]], 42)
 
 
 def test_a_renamed_event_is_said_under_its_other_name_and_what_cannot_be_said_is_left_out():
     faults = []
-    made = copies((outbound.classic(Channels()), lambda: True), fault=faults.append)
+    made = copies((classic(Channels()), lambda: True), fault=faults.append)
     messages = [
         NewMessage("r", "room", "m", "user", "a", "now", {"big": 10**400}),
         NewMessage("r", "room", "m", "user", "b", "now"),

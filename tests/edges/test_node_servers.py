@@ -11,9 +11,9 @@ from redis.exceptions import ConnectionError  # noqa: A004
 from redis_server import redis_server
 
 from bridge import node_cluster
+from bridge.copies import Audience
 from bridge.doors.node_servers import NodeServers
 from bridge.node_cluster import Channels, Selection
-from bridge.outbound import Audience
 from bridge.redis_client import HEARD_AT_ONCE, RedisClient
 
 pytestmark = pytest.mark.needs("redis-server")

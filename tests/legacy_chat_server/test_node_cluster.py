@@ -264,7 +264,7 @@ async def test_an_ack_that_never_comes_is_forgotten(mixed):
     sid = mixed.clients.sid("b1")
     with pytest.raises(RuntimeError, match="timed out"):
         await mixed.node.do("emitWithAck", rooms=[sid], event="never_acked", args=[], timeoutMs=300)
-    known = mixed.bridge._sio.manager.callbacks
+    known = mixed.bridge.sio.manager.callbacks
     await until(lambda: len(known.get(sid, {})) <= 1)  # the counter stays
 
 
