@@ -5,13 +5,14 @@ and ``serverSideEmit`` fail: so every request is answered, if need be with nothi
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, assert_never
 
 from bridge import node_cluster
 from bridge.copies import Audience
-from bridge.errors import BridgeError, ClusterMalformed, StoreUnavailable
+from bridge.errors import ClusterMalformed, StoreUnavailable
 from bridge.node_cluster import (
     UID,
     Asking,
@@ -81,10 +82,8 @@ class NodeServers:
 
     async def _look_on(self) -> None:
         while True:
-            try:
+            with contextlib.suppress(StoreUnavailable):  # the heartbeat tells of it
                 await self.look()
-            except BridgeError as error:
-                self._telemetry.fault(error)
             await asyncio.sleep(LOOK_S)
 
     async def _listen(self) -> None:
