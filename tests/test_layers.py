@@ -30,15 +30,17 @@ CORE = {
     "bridge.dialects.ui_message",
 }
 IMPURE = {"asyncio", "logging", "os", "random", "socket", "threading", "time", "uuid"}
-MIDDLE = {"bridge.node", "bridge.pump", "bridge.relay", "bridge.rooms", "bridge.run"}
+MIDDLE = {"bridge.node", "bridge.pump", "bridge.relay", "bridge.room", "bridge.rooms", "bridge.run"}
 PORTS = {"bridge.ports"}
+SOCKETS = {"bridge.sockets.device", "bridge.sockets.encoder", "bridge.sockets.line"}
 STORES = {"bridge.stores.memory", "bridge.stores.redis"}
 
 # module -> (what of ours it may import, third-party packages it may import)
 TABLE = {
     **dict.fromkeys(CORE, (CORE, set())),
     "bridge.ports": (CORE, set()),
-    "bridge.rooms": (CORE | PORTS, set()),
+    "bridge.room": (CORE | PORTS, set()),
+    "bridge.rooms": (CORE | PORTS | {"bridge.room"}, set()),
     "bridge.pump": (CORE | PORTS, set()),
     "bridge.run": (CORE | PORTS | {"bridge.pump"}, set()),
     "bridge.relay": (CORE | PORTS | {"bridge.rooms", "bridge.pump", "bridge.run"}, set()),
@@ -62,16 +64,16 @@ TABLE = {
     ),
     "bridge.telemetry": (CORE | PORTS, {"structlog"}),
     "bridge.settings": ({"bridge.errors"}, set()),
-    "bridge.sockets.direct": (set(), {"aiohttp", "engineio"}),
-    "bridge.sockets.engine": ({"bridge.sockets.direct"}, {"aiohttp", "engineio"}),
-    "bridge.sockets.device": (CORE | PORTS | {"bridge.sockets.direct"}, {"engineio"}),
+    "bridge.sockets.line": (set(), set()),
+    "bridge.sockets.encoder": (CORE | {"bridge.sockets.line"}, {"engineio"}),
+    "bridge.sockets.direct": ({"bridge.sockets.line"}, {"aiohttp", "engineio"}),
+    "bridge.sockets.engine": ({"bridge.sockets.direct", "bridge.sockets.line"}, {"aiohttp", "engineio"}),
+    "bridge.sockets.device": (CORE | PORTS | {"bridge.sockets.encoder", "bridge.sockets.line"}, set()),
     "bridge.sockets.manager": (CORE | PORTS, {"socketio"}),
-<<<<<<< HEAD
     "bridge.doors.namespace": (
-        CORE | PORTS | MIDDLE | {"bridge.sockets.device", "bridge.sockets.direct"},
+        CORE | PORTS | MIDDLE | SOCKETS,
         {"socketio"},
     ),
-=======
     "bridge.sockets.crowd": (
         CORE | {"bridge.node_cluster", "bridge.rooms", "bridge.sockets.device"},
         {"engineio", "socketio"},
@@ -82,8 +84,6 @@ TABLE = {
         | {"bridge.node_cluster", "bridge.copies", "bridge.redis_client", "bridge.sockets.crowd"},
         set(),
     ),
-    "bridge.doors.namespace": (CORE | PORTS | MIDDLE | {"bridge.sockets.device"}, {"socketio"}),
->>>>>>> 5f79735 (Node servers of the same Redis: heard, answered, and told what the bridge says)
     "bridge.doors.health": (MIDDLE, {"aiohttp"}),
     "bridge.doors.admin": (STORES, {"aiohttp"}),
     "bridge.doors.page": (set(), {"aiohttp"}),

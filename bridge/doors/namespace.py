@@ -13,8 +13,9 @@ from bridge.ports import Telemetry
 from bridge.relay import Relay
 from bridge.requests import parse_join, parse_leave, parse_resume, parse_send, parse_stop
 from bridge.rooms import Rooms
-from bridge.sockets.device import Encoder, SocketDevice
-from bridge.sockets.direct import line_of
+from bridge.sockets.device import SocketDevice
+from bridge.sockets.encoder import Encoder
+from bridge.sockets.line import line_of
 
 Ack = dict[str, Any]
 LOOK_AGAIN_S = 0.05

@@ -1,69 +1,16 @@
-"""One connected Socket.IO client as a `Device`: each message is encoded once, however many hear it."""
+"""One connected Socket.IO client as a `Device`."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from json.encoder import encode_basestring
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from engineio import packet
+from bridge.messages import Message
+from bridge.sockets.encoder import Encoder
+from bridge.sockets.line import frame, line_of
 
-from bridge.messages import Message, MessageChunk, event_name, payload
-from bridge.sockets.direct import frame, line_of
-
-CHUNK = event_name(MessageChunk("", "", "", 0, ""))
-TURNS_REMEMBERED = 1024
 LAG_BYTES = 128 * 1024
 """A websocket that has so much to take yet lags; the kernel holds as much again, or more, for it."""
 LAGS_UNTIL, CUT_OFF_AT = 0.25, 8.0
 """A device lags no more below the first, and is cut off beyond the second; in parts of what makes it lag."""
-
-
-class Encoder:
-    """Makes the packet of a message once, however many devices hear it in a row.
-
-    ``names`` renames events, for clients that know another word.
-    """
-
-    def __init__(self, names: Mapping[str, str]) -> None:
-        self._names = names
-        self._heads: dict[tuple[Any, ...], str] = {}
-        self._framed: Message | None = None
-        self._frame = b""
-        self._packed: Message | None = None
-        self._packet: Any = None
-
-    def frame(self, message: Message) -> bytes:
-        """Return the websocket frame of ``message``, the same object for every device."""
-        if message is not self._framed:
-            self._frame, self._framed = frame("4" + self._text(message)), message
-        return self._frame
-
-    def packet(self, message: Message) -> Any:
-        """Return the Engine.IO packet of ``message``, the same object for every device."""
-        if message is not self._packed:
-            self._packet = packet.Packet(packet.MESSAGE, data=self._text(message))
-            self._packed = message
-        return self._packet
-
-    def _text(self, message: Message) -> str:
-        """Return the Socket.IO packet of ``message``; what every chunk of a turn begins with is kept."""
-        if not isinstance(message, MessageChunk) or message.from_seq is not None:
-            name = event_name(message)
-            return "2" + _json([self._names.get(name, name), payload(message)])
-        names = (message.request_id, message.room_id, message.message_id)
-        head = self._heads.get(names) or self._head(names)
-        return f'{head},"seq":{message.seq},"delta":{encode_basestring(message.delta)}}}]'
-
-    def _head(self, names: tuple[Any, ...]) -> str:
-        if len(self._heads) >= TURNS_REMEMBERED:
-            self._heads.clear()
-        ids = dict(zip(("requestId", "roomId", "messageId"), names, strict=True))
-        head = "2" + _json([CHUNK, ids])[:-2]
-        return self._heads.setdefault(names, head)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 class SocketDevice:

@@ -12,6 +12,7 @@ from aiohttp import web
 from engineio.async_drivers import aiohttp as stock
 
 from bridge.sockets import direct
+from bridge.sockets.line import Line, line_of
 
 BODY_S = 10.0
 """How long the body of a polling POST may take."""
@@ -87,7 +88,7 @@ async def disconnect_all(engine: Any, *, flush_s: float, spread_s: float = 0.0) 
     is not waited for longer than ``flush_s``.
     """
     closing: set[asyncio.Task[None]] = set()
-    lines = [line for socket in engine.sockets.values() if (line := direct.line_of(socket))]
+    lines = [line for socket in engine.sockets.values() if (line := line_of(socket))]
     for sid in (sids := _open(engine)):
         closing.add(asyncio.create_task(engine.disconnect(sid)))
         await asyncio.sleep(spread_s / len(sids))
@@ -102,7 +103,7 @@ async def disconnect_all(engine: Any, *, flush_s: float, spread_s: float = 0.0) 
         line.cut()
 
 
-async def _flushed(lines: list[direct.Line], within_s: float) -> None:
+async def _flushed(lines: list[Line], within_s: float) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(within_s):
             while any(line.waiting_bytes() for line in lines):  # noqa: ASYNC110  (nothing tells us)

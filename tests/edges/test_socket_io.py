@@ -12,6 +12,7 @@ import socketio
 from loopback import Client, PollingClient, running
 
 from bridge.sockets import device, direct, engine
+from bridge.sockets.line import frame, line_of
 
 
 @pytest.fixture(params=["straight to the websocket", "the library's own queue"])
@@ -267,7 +268,7 @@ async def test_a_device_that_was_slow_gets_what_it_lacks_as_one_chunk_and_costs_
         (line,) = [
             line
             for socket in bridge.sio.eio.sockets.values()
-            if (line := direct.line_of(socket)) and line.waiting_bytes()
+            if (line := line_of(socket)) and line.waiting_bytes()
         ]
         assert line.waiting_bytes() < 2 * device.LAG_BYTES
         slow.transport.resume_reading()
@@ -358,7 +359,7 @@ def test_an_engine_that_is_not_as_it_was_is_served_in_the_stock_way(monkeypatch)
 
 @pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
 def test_a_frame_says_its_length_as_the_standard_wants(size):
-    made = direct.frame("x" * size)
+    made = frame("x" * size)
     head = {0: 2, 125: 2, 126: 4, 65_535: 4, 65_536: 10}[size]
     assert (made[0], len(made), made[head:]) == (0x81, head + size, b"x" * size)
     length = made[1] if head == 2 else int.from_bytes(made[2:head], "big")

@@ -1,0 +1,183 @@
+"""One room on this node: its devices, what each has heard, and this node's copies of its running turns.
+
+All devices of a room have heard what its transcripts hold; who lags, up to a seq that is known. So one repair
+serves every loss: what a transcript holds beyond that is what they lack. Each step is synchronous.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from bridge.events import Id
+from bridge.messages import Message, MessageChunk, MessageEnd, NewMessage
+from bridge.ports import Batch, Device
+from bridge.transcript import Applied, Transcript
+
+TEXT = (MessageChunk, MessageEnd, NewMessage)
+"""What a turn's text comes in."""
+ENDED_TURNS_REMEMBERED = 64
+"""How many ended turns of a room a device is known to have heard, so that it is not told twice."""
+
+
+@dataclass(slots=True)
+class _Behind:
+    """Where a device that lags is in a turn: behind ``seq``; ``ended`` is the turn once it is over."""
+
+    seq: int
+    ended: Transcript | None = None
+
+
+@dataclass(slots=True)
+class Seat:
+    """What a device of a room has heard: which turns to their end, and of which it lacks something."""
+
+    ended: deque[str] = field(default_factory=lambda: deque(maxlen=ENDED_TURNS_REMEMBERED))
+    behind: dict[str, _Behind] = field(default_factory=dict)
+
+
+def hears(device: Device, message: Message) -> bool:
+    """Return whether ``message`` is for ``device``, by what it said at connect."""
+    if isinstance(message, NewMessage):
+        return not (message.streamed and device.streaming is True)
+    return device.streaming is not False
+
+
+def tell(devices: Iterable[Device], messages: Sequence[Message]) -> None:
+    """Tell each of ``devices`` those of ``messages`` that are for it."""
+    for message in messages:
+        for device in devices:
+            if hears(device, message):
+                device.hear(message)
+
+
+class Room:
+    """The devices of a room and its running turns."""
+
+    def __init__(self) -> None:
+        self.seats: dict[Device, Seat] = {}
+        self.running: dict[str, Transcript] = {}
+        self._strayed: dict[str, Transcript] = {}
+        self._streamed: deque[Id] = deque(maxlen=ENDED_TURNS_REMEMBERED)
+
+    def __repr__(self) -> str:
+        return f"<Room {len(self.seats)} devices, {len(self.running)} running turns>"
+
+    @property
+    def empty(self) -> bool:
+        """True when nobody is in it and nothing runs in it."""
+        return not self.seats and not self.running
+
+    def running_as(self, message_id: object) -> Transcript | None:
+        """Return the running turn whose answer has that name."""
+        return next((t for t in self.running.values() if t.message_id == message_id), None)
+
+    def streamed(self, message_id: object) -> bool:
+        """Return whether an answer was heard, or is heard, in chunks."""
+        running = self.running_as(message_id)
+        return bool(running and running.seq) or message_id in self._streamed
+
+    def heard_to_its_end(self, turn_id: str) -> bool:
+        """Return whether a turn has ended for a device here."""
+        return any(turn_id in seat.ended for seat in self.seats.values())
+
+    def hear_turn(self, turn_id: str, batch: Batch) -> Applied:
+        """Tell every device what a turn says next, and keep it; on a GAP nothing is told."""
+        transcript = self.running.get(turn_id)
+        if transcript is None:
+            if self.heard_to_its_end(turn_id):
+                return Applied.DUPLICATE
+            transcript = Transcript(turn_id, _request_id(batch))
+        if turn_id in self._strayed:
+            return self._hear_owner(self._strayed[turn_id], batch)
+        heard_seq = transcript.heard_seq
+        applied = transcript.take(batch.number, batch.messages)
+        if applied is Applied.APPLIED:
+            self.running[turn_id] = transcript
+            self._tell_turn(transcript, heard_seq, batch.messages, ended=batch.ended)
+        return applied
+
+    def catch_up(self, kept: Transcript) -> None:
+        """Tell every device what ``kept`` holds beyond the copy of the turn that is here."""
+        ours = self.running.get(kept.turn_id)
+        if kept.turn_id in self._strayed:
+            self._rejoin(kept)
+        elif ours is None and self.heard_to_its_end(kept.turn_id):
+            pass
+        elif ours is None or ours.number < kept.number:
+            heard_seq = ours.heard_seq if ours is not None else None
+            self.running[kept.turn_id] = kept
+            self._tell_turn(kept, heard_seq, kept.since(heard_seq), ended=kept.ended)
+
+    def stray(self, turn_id: str) -> None:
+        """Know that what was heard here of a running turn is not what its owner says.
+
+        That is so where this node owned it, was cut off from the journal, and spoke on to its devices. They
+        hear nothing of it until the owner has said all that they heard; then they go on with the owner.
+        """
+        ours = self.running.get(turn_id)
+        if ours is not None:
+            self._strayed[turn_id] = Transcript(turn_id, ours.request_id)
+
+    def caught_up(self, device: Device) -> None:
+        """Tell ``device``, which lags no more, what it lacks: one chunk of each turn, and its end."""
+        seat = self.seats[device]
+        behind, seat.behind = seat.behind, {}
+        for turn_id, where in behind.items():
+            transcript = where.ended or self.running.get(turn_id)
+            if transcript is not None:
+                self.replay(device, transcript, where.seq)
+
+    def replay(self, device: Device, transcript: Transcript, seq: int | None) -> None:
+        """Tell ``device`` what it lacks of a turn behind ``seq``; None: it has not heard the start."""
+        seat = self.seats[device]
+        tell((device,), transcript.since(seq))
+        if transcript.ended:
+            seat.ended.append(transcript.turn_id)
+            seat.behind.pop(transcript.turn_id, None)
+        elif transcript.turn_id in seat.behind:
+            seat.behind[transcript.turn_id].seq = transcript.seq
+
+    def _hear_owner(self, theirs: Transcript, batch: Batch) -> Applied:
+        applied = theirs.take(batch.number, batch.messages)
+        if applied is Applied.APPLIED:
+            self._rejoin(theirs)
+        return applied
+
+    def _rejoin(self, theirs: Transcript) -> None:
+        """Let the devices go on with the owner, if they can by now."""
+        ours = self.running[theirs.turn_id]
+        lacking = ours.rejoin(theirs)
+        if lacking is None:
+            self._strayed[theirs.turn_id] = theirs
+            return
+        self._strayed.pop(theirs.turn_id, None)
+        self.running[theirs.turn_id] = theirs
+        self._tell_turn(theirs, ours.heard_seq, lacking, ended=theirs.ended)
+
+    def _tell_turn(
+        self, turn: Transcript, heard_seq: int | None, messages: Sequence[Message], *, ended: bool
+    ) -> None:
+        """Tell every device what ``turn`` says behind ``heard_seq``; who lags, only what is no text."""
+        for device, seat in self.seats.items():
+            if seat.behind or device.lagging:
+                seat.behind.setdefault(turn.turn_id, _Behind(heard_seq or 0))
+                tell((device,), [each for each in messages if not isinstance(each, TEXT)])
+            else:
+                for message in messages:
+                    if hears(device, message):
+                        device.hear(message)
+        if ended:
+            self._end_turn(turn)
+
+    def _end_turn(self, turn: Transcript) -> None:
+        del self.running[turn.turn_id]
+        if turn.seq and turn.message_id is not None:
+            self._streamed.append(turn.message_id)
+        for seat in self.seats.values():
+            seat.ended.append(turn.turn_id)
+            if turn.turn_id in seat.behind:
+                seat.behind[turn.turn_id].ended = turn
+
+
+def _request_id(batch: Batch) -> Id:
+    return batch.messages[0].request_id if batch.messages else ""
