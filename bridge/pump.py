@@ -23,6 +23,8 @@ from bridge.events import Event, Failed, Position, Started
 from bridge.ports import Backend, Clock, Prompt
 from bridge.turn import Turn
 
+RENEW_S = 0.1
+"""So late may a stall be noticed: moving its deadline with every event would cost more than the event."""
 RETRY_AFTER_S = (0.1, 0.3)
 """The second call waits between these; where in between is chance."""
 RETRY_AFTER_LIMIT_S = 2.0
@@ -172,7 +174,7 @@ class Pump:
         return failed
 
     async def _take_all(self, events: AsyncIterator[Event], deadline: asyncio.Timeout) -> Failed | None:
-        now = asyncio.get_running_loop().time
+        now, renewed_until_s = asyncio.get_running_loop().time, 0.0
         async for event in events:
             match event:
                 case Failed():
@@ -185,7 +187,9 @@ class Pump:
                     self.take(event)
                     if self._turn.ended:
                         return None
-                    deadline.reschedule(now() + self._limits.stall_s)
+                    if now() >= renewed_until_s:
+                        renewed_until_s = now() + RENEW_S
+                        deadline.reschedule(renewed_until_s + self._limits.stall_s)
         return Failed(BackendCut("unable to finish the answer; the stream said no end"))
 
     def _missed_deadline(self) -> BackendError:
