@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bridge import __version__, profiles
-from bridge.app import ListenError
-from bridge.commands import demo, doctor, serve
-from bridge.commands.children import ChildError
-from bridge.errors import SettingsError
+from bridge.commands import demo, doctor, flag, serve
+from bridge.errors import BridgeError, SettingsError
 from bridge.profiles import Profile
 from bridge.settings import Settings, config_dir, load
 
@@ -25,6 +23,7 @@ try it:    python -m bridge demo            one room, three devices, a backend; 
 prove it:  python -m bridge demo --check    the same without a browser; exit status 0 or 1
            python -m bridge demo --nodes 2  devices on two processes; with --check, one is killed
 ask it:    BACKEND_URL=http://127.0.0.1:5100 python -m bridge doctor --profile default
+roll out:  python -m bridge flag rollout 25 --why "one room in four"
 run it:    BACKEND_URL=http://127.0.0.1:5100 CHAT_STREAMING_ENABLED=on python -m bridge serve
 
 Settings come from the environment, then from config/bridge.toml, which explains each of them.
@@ -40,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
             return runner.run(_run(arguments))
     except SettingsError as error:
         return _complain(error, EXIT_USAGE)
-    except (ListenError, ChildError) as error:
+    except BridgeError as error:
         return _complain(error, EXIT_FAILED)
     except KeyboardInterrupt:
         return EXIT_FAILED
@@ -55,10 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument(
-        "--config", type=Path, help="the settings file (default: config/bridge.toml if there)"
-    )
+    file = argparse.ArgumentParser(add_help=False)
+    file.add_argument("--config", type=Path, help="the settings file (default: config/bridge.toml if there)")
+    shared = argparse.ArgumentParser(add_help=False, parents=[file])
     shared.add_argument("--host", help="the address to listen on (HOST, default 127.0.0.1)")
     shared.add_argument("--port", type=int, help="the port to listen on (PORT, default 8080)")
     verbs.add_parser("serve", parents=[shared], help="run the bridge (the default)")
@@ -72,14 +70,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="so many processes over a Redis of their own (default 1, without Redis)",
     )
-    examined = verbs.add_parser("doctor", help="ask the backend, show what it says, name what is wrong")
-    examined.add_argument(
-        "--config", type=Path, help="the settings file (default: config/bridge.toml if there)"
-    )
-    examined.add_argument(
-        "--profile", dest="backend_profile", metavar="NAME", help="config/backends/NAME.toml"
-    )
-    examined.add_argument("--prompt", default="Say hello in one sentence.", help="what the backend is asked")
+    asked = verbs.add_parser("doctor", parents=[file], help="ask the backend, show and judge what it says")
+    asked.add_argument("--profile", dest="backend_profile", metavar="NAME", help="config/backends/NAME.toml")
+    asked.add_argument("--prompt", default="Say hello in one sentence.", help="what the backend is asked")
+    flag.add_parser(verbs, file)
     return parser
 
 
@@ -88,6 +82,8 @@ async def _run(arguments: argparse.Namespace) -> int:
         given = {"demo": True, "chat_streaming_enabled": True, "backend_profile": "reference"}
         settings, profile = _chosen(arguments, **given)
         return await demo.run(settings, profile, nodes=arguments.nodes, check=arguments.check)
+    if arguments.verb == "flag":
+        return await flag.run(load(os.environ, _file(arguments)), arguments)
     settings, profile = _chosen(arguments)
     if arguments.verb == "doctor":
         return await doctor.run(settings, profile, arguments.prompt)
@@ -100,11 +96,15 @@ def _chosen(arguments: argparse.Namespace, **given: Any) -> tuple[Settings, Prof
         value = getattr(arguments, name, None)
         if value is not None:
             given[name] = value
-    explicit = getattr(arguments, "config", None)
-    file = explicit or config_dir() / "bridge.toml"
-    file = file if explicit or file.is_file() else None
+    file = _file(arguments)
     profile = profiles.read(config_dir(), load(os.environ, file, **given).backend_profile, os.environ)
     return load(os.environ, file, profile.settings, **given), profile
+
+
+def _file(arguments: argparse.Namespace) -> Path | None:
+    explicit: Path | None = getattr(arguments, "config", None)
+    file = explicit or config_dir() / "bridge.toml"
+    return file if explicit or file.is_file() else None
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

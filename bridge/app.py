@@ -20,11 +20,12 @@ from bridge.doors.node_servers import NodeServers
 from bridge.errors import BridgeError, SettingsError, StoreUnavailable
 from bridge.node import Node
 from bridge.node_cluster import Channels
-from bridge.ports import Inbox, Journal
+from bridge.ports import Clock, Inbox, Journal, LiveFlag
 from bridge.profiles import Profile
 from bridge.pump import Limits
 from bridge.redis_client import RedisClient
 from bridge.relay import Relay
+from bridge.rollout import Rollout, default_rollout
 from bridge.rooms import Rooms
 from bridge.settings import Settings
 from bridge.sockets import engine
@@ -32,6 +33,7 @@ from bridge.sockets.crowd import Crowd
 from bridge.sockets.manager import ClientManager
 from bridge.stores.memory import MemoryFlag, MemoryInbox, MemoryJournal
 from bridge.stores.redis import RedisStore
+from bridge.stores.redis_flag import RedisFlag
 from bridge.telemetry import LogTelemetry, SystemClock
 
 INBOUND_LIMIT_BYTES = 2 * 1024 * 1024
@@ -56,12 +58,12 @@ class App:
         clock = SystemClock()
         self._settings = settings
         self.telemetry = LogTelemetry()
-        self.flag = MemoryFlag(value=settings.chat_streaming_enabled)
         self._redis: RedisStore | None = None
         self._client = RedisClient(settings.redis_url) if settings.redis_url else None
         self._audience = Audience(there=settings.node_adapter == "on")
         if self._client is not None:
             self._redis = _store(settings, self._client, clock.new_id(), self._copies())
+        self.flag = self._flag(self._client, clock)
         self._journal: Journal = self._redis or MemoryJournal(
             clock.monotonic_s, window_s=settings.resume_window_s
         )
@@ -76,10 +78,9 @@ class App:
     async def start(self) -> str:
         """Listen, and return the address of the server. Raises `ListenError`."""
         settings = self._settings
-        if self._redis is not None:
+        for learn in (self._enter, self.flag.start):
             try:
-                await self._redis.start()
-                await self._inbox.beat()  # what is emitted from now on reaches this node's devices
+                await learn()
             except StoreUnavailable as error:  # it may be back before a device needs it
                 self.telemetry.fault(error)
         self._backend = HttpBackend(
@@ -116,6 +117,7 @@ class App:
         if self._runner is not None:
             await self._runner.cleanup()
         await self._backend.close()
+        await self.flag.close()
         if self._redis is not None:
             await self._redis.close()
 
@@ -150,6 +152,20 @@ class App:
             look=settings.node_adapter == "auto",
         )
         return asyncio.create_task(door.run(), name="node servers")
+
+    async def _enter(self) -> None:
+        if self._redis is not None:
+            await self._redis.start()
+            await self._inbox.beat()  # what is emitted from now on reaches this node's devices
+
+    def _flag(self, client: RedisClient | None, clock: Clock) -> LiveFlag:
+        settings, telemetry = self._settings, self.telemetry
+        default = default_rollout(enabled=settings.chat_streaming_enabled)
+        if settings.flag_provider:
+            return _openfeature(settings.flag_provider, default, telemetry.fault)
+        if client is not None:
+            return RedisFlag(client, default, telemetry.flag_changed, prefix=settings.redis_prefix)
+        return MemoryFlag(default, clock.utc, telemetry.flag_changed)
 
     def _relay(self) -> Relay:
         settings = self._settings
@@ -228,6 +244,15 @@ class App:
         if settings.demo:
             app.add_routes(page.routes())
         return app
+
+
+def _openfeature(named: str, default: Rollout, failed: Callable[[BaseException], None]) -> LiveFlag:
+    try:
+        from bridge.openfeature import OpenFeatureFlag, provider_named  # noqa: PLC0415  (an extra)
+    except ImportError as exc:
+        why = "the extra is missing: pip install 'chat-stream-bridge[openfeature]'"
+        raise SettingsError(f"unable to use BRIDGE_FLAG_PROVIDER; {why}") from exc
+    return OpenFeatureFlag(provider_named(named), default, failed)
 
 
 def _store(settings: Settings, client: RedisClient, node_id: str, copies: Copies) -> RedisStore:

@@ -5,6 +5,7 @@
     BridgeError
     ├── SettingsError          the operator's: a setting cannot be used
     ├── IllegalMove            ours: an event came in a state that does not allow it
+    ├── FlagRefused            the operator's: the flag cannot be set so
     ├── StoreUnavailable       the store's: no answer in time; the same may succeed later
     ├── OrderUnusable          the caller's: what it emits cannot be told to other nodes
     ├── ClusterMalformed       what another kind of server says cannot be understood, or ours not be said
@@ -76,6 +77,10 @@ class SettingsError(BridgeError):
 
 class IllegalMove(BridgeError):
     """An event came in a state that does not allow it; nothing has changed."""
+
+
+class FlagRefused(BridgeError):
+    """The flag cannot be set so; nothing has changed, and the message says what would do."""
 
 
 class StoreUnavailable(BridgeError):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
+from bridge.changes import Edit, FlagState, Reason
 from bridge.errors import FinishReason
 from bridge.events import Completed, Event, Id
 from bridge.messages import Message
@@ -301,6 +302,34 @@ class Flag(Protocol):
 
     async def streaming(self, room_id: Id, user: str) -> bool:
         """Return whether a turn that begins now in this room streams; never raises."""
+        ...
+
+
+class Switch(Protocol):
+    """The flag in the hand of an operator; each way to reach it is one of these."""
+
+    async def state(self) -> FlagState:
+        """Return the value that holds and how it came to be. Raises `StoreUnavailable`."""
+        ...
+
+    async def change(self, edit: Edit, reason: Reason) -> FlagState:
+        """Change the flag on all nodes at once, and return its state; what changes nothing is not kept.
+
+        Running turns stay on their path. Raises `FlagRefused`, and `StoreUnavailable` where nobody says
+        that all nodes will hear of it; it may be asked again.
+        """
+        ...
+
+
+class LiveFlag(Flag, Switch, Protocol):
+    """The flag of a running node: it follows what is changed elsewhere from `start` to `close`."""
+
+    async def start(self) -> None:
+        """Learn the value. Raises `StoreUnavailable` when it is not known yet, and goes on trying."""
+        ...
+
+    async def close(self) -> None:
+        """Follow no more."""
         ...
 
 

@@ -35,6 +35,7 @@ class Settings:
     port: int = _key("PORT", 8080)
     backend_url: str = _key("BACKEND_URL", "http://127.0.0.1:5100")
     chat_streaming_enabled: bool = _key("CHAT_STREAMING_ENABLED", default=False, alias="FEATURE_STREAMING")
+    flag_provider: str = _key("BRIDGE_FLAG_PROVIDER", "")
     backend_profile: str = _key("BRIDGE_BACKEND_PROFILE", "default")
     dialect: str = _key("BRIDGE_DIALECT", "auto")
     connect_s: float = _key("BRIDGE_CONNECT_S", 3.0)
@@ -59,6 +60,7 @@ class Settings:
     fast_path: bool = _key("BRIDGE_FAST_PATH", default=True)
     origins: tuple[str, ...] = _key("BRIDGE_ORIGINS", ())
     admin_token: str = _key("BRIDGE_ADMIN_TOKEN", "")
+    admin_url: str = _key("BRIDGE_ADMIN_URL", "")
     join_event: str = _key("BRIDGE_JOIN_EVENT", "join_room")
     leave_event: str = _key("BRIDGE_LEAVE_EVENT", "leave_room")
     send_event: str = _key("BRIDGE_SEND_EVENT", "send_message")
@@ -71,6 +73,8 @@ class Settings:
             _refuse("BACKEND_URL", self.backend_url, "it must look like http://host:port")
         if self.node_adapter not in NODE_ADAPTERS:
             _refuse("BRIDGE_NODE_ADAPTER", self.node_adapter, f"it must be one of {', '.join(NODE_ADAPTERS)}")
+        if self.admin_url and not _is_web_address(self.admin_url):
+            _refuse("BRIDGE_ADMIN_URL", self.admin_url, "it must look like http://host:port")
         if self.port not in _HTTP_PORTS:
             _refuse("PORT", self.port, "it must be 0 to 65535")
         for each in fields(self):

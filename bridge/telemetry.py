@@ -10,6 +10,7 @@ from random import random
 
 import structlog
 
+from bridge.changes import Change
 from bridge.ports import TurnReport
 
 
@@ -57,6 +58,11 @@ class LogTelemetry:
     def fault(self, error: BaseException) -> None:
         """Log a fault of the bridge with its trace; see `Telemetry.fault`."""
         self._log.error("fault", exc_info=(type(error), error, error.__traceback__))
+
+    def flag_changed(self, change: Change) -> None:
+        """Log a change of the flag, whichever node made it."""
+        facts = {"value": str(change.rollout), "before": str(change.before), "when": change.when}
+        self._log.warning("flag changed", **facts, who=change.reason.who, why=change.reason.why)
 
     def said(self, what: str, **facts: object) -> None:
         """Log what the process itself does: listening, draining, stopped."""

@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 CORE = {
+    "bridge.changes",
     "bridge.codec",
     "bridge.errors",
     "bridge.events",
@@ -16,6 +17,7 @@ CORE = {
     "bridge.messages",
     "bridge.orders",
     "bridge.requests",
+    "bridge.rollout",
     "bridge.transcript",
     "bridge.turn",
     "bridge.dialects",
@@ -33,7 +35,6 @@ IMPURE = {"asyncio", "logging", "os", "random", "socket", "threading", "time", "
 MIDDLE = {"bridge.node", "bridge.pump", "bridge.relay", "bridge.room", "bridge.rooms", "bridge.run"}
 PORTS = {"bridge.ports"}
 SOCKETS = {"bridge.sockets.device", "bridge.sockets.encoder", "bridge.sockets.line"}
-STORES = {"bridge.stores.memory", "bridge.stores.redis"}
 
 # module -> (what of ours it may import, third-party packages it may import)
 TABLE = {
@@ -57,6 +58,9 @@ TABLE = {
     "bridge.javascript": ({"bridge.errors"}, {"msgpack"}),
     "bridge.node_cluster": ({"bridge.errors", "bridge.javascript"}, set()),
     "bridge.copies": (CORE | PORTS | {"bridge.javascript", "bridge.node_cluster"}, set()),
+    "bridge.stores.redis_flag": (CORE | PORTS | {"bridge.redis_client"}, set()),
+    "bridge.remote_flag": (CORE | PORTS, {"httpx"}),
+    "bridge.openfeature": (CORE | PORTS, {"openfeature"}),
     "bridge.profiles": (CORE | PORTS | {"bridge.settings"}, {"uritemplate"}),
     "bridge.backend": (
         CORE | PORTS | {"bridge.profiles"},
@@ -85,7 +89,7 @@ TABLE = {
         set(),
     ),
     "bridge.doors.health": (MIDDLE, {"aiohttp"}),
-    "bridge.doors.admin": (STORES, {"aiohttp"}),
+    "bridge.doors.admin": (CORE | PORTS, {"aiohttp"}),
     "bridge.doors.page": (set(), {"aiohttp"}),
     "bridge.commands.serve": (
         {"bridge.app", "bridge.profiles", "bridge.settings", "bridge.telemetry"},
@@ -93,6 +97,12 @@ TABLE = {
     ),
     "bridge.commands.doctor": (
         CORE | PORTS | {"bridge.app", "bridge.backend", "bridge.profiles", "bridge.settings"},
+        set(),
+    ),
+    "bridge.commands.flag": (
+        CORE
+        | PORTS
+        | {"bridge.redis_client", "bridge.remote_flag", "bridge.settings", "bridge.stores.redis_flag"},
         set(),
     ),
     "bridge.commands.proof": (set(), {"httpx", "socketio"}),  # real clients, as a user has them

@@ -21,7 +21,7 @@ async def run(settings: Settings, profile: Profile) -> int:
         backend=settings.backend_url,
         profile=settings.backend_profile,
         dialect=settings.dialect,
-        streaming=app.flag.value,
+        streaming=str((await app.flag.state()).rollout),
     )
     await stop.wait()
     app.telemetry.said("draining", running=app.relay.running, drain_s=settings.drain_s)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bridge.changes import Change, Edit, FlagState, Reason
 from bridge.events import Id
 from bridge.messages import Message
 from bridge.ports import (
@@ -19,6 +20,7 @@ from bridge.ports import (
     Prompt,
     Taken,
 )
+from bridge.rollout import Rollout
 from bridge.transcript import Applied, Transcript
 
 Request = tuple[Id, str, Id]
@@ -187,11 +189,39 @@ class MemoryInbox:
 
 
 class MemoryFlag:
-    """The flag of one process: a value that ops switch at run time."""
+    """The flag of a node that is alone: what was changed at run time goes with the process.
 
-    def __init__(self, *, value: bool) -> None:
-        self.value = value
+    ``utc`` gives the wall clock, ``heard`` is told of each change.
+    """
 
-    async def streaming(self, room_id: Id, user: str) -> bool:  # noqa: ARG002  (the port's arguments)
-        """Return the value, the same for every room."""
-        return self.value
+    def __init__(
+        self, default: Rollout, utc: Callable[[], str], heard: Callable[[Change], None] = lambda _: None
+    ) -> None:
+        self._state = FlagState(default)
+        self._utc = utc
+        self._heard = heard
+        self._changes = 0
+
+    async def start(self) -> None:
+        """Do nothing: the value is here."""
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+    async def streaming(self, room_id: Id, user: str) -> bool:
+        """Return whether a turn that begins now streams; see `Flag.streaming`."""
+        return self._state.rollout.streams(room_id, user)
+
+    async def state(self) -> FlagState:
+        """Return the value that holds; see `Switch.state`."""
+        return self._state
+
+    async def change(self, edit: Edit, reason: Reason) -> FlagState:
+        """Change the flag; see `Switch.change`."""
+        before = self._state.rollout
+        if not self._state.settled(edit):
+            self._changes += 1
+            change = Change(str(self._changes), self._utc(), edit.applied(before), before, reason)
+            self._state = self._state.changed(change)
+            self._heard(change)
+        return self._state

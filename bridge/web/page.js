@@ -133,10 +133,12 @@ class DeviceView {
 
 async function flag(value) {
   const said = { method: "PUT", headers: { "Content-Type": "application/json" } };
-  const body = JSON.stringify({ value, why: "the page" });
+  const body = JSON.stringify({ value, who: "the page", why: "its switch" });
   const answer = await fetch("/admin/flag", value ? { ...said, body } : {});
   if (!answer.ok) throw new Error(`the flag answered ${answer.status}`);
-  document.getElementById("flag").setAttribute("aria-checked", (await answer.json()).value === "on");
+  const now = (await answer.json()).value;
+  document.getElementById("flag").setAttribute("aria-checked", now !== "off");
+  document.getElementById("flag-label").textContent = Number.isInteger(now) ? `Streaming in ${now} % of rooms` : "Streaming";
 }
 
 function known(it = true) {

@@ -39,11 +39,30 @@ async def test_a_draining_bridge_lives_but_is_not_ready(script, http):
 
 async def test_the_flag_is_switched_at_run_time(bridge, http):
     url = f"{bridge.address}/admin/flag"
-    async with http.put(url, json={"value": "off", "why": "test"}, headers=BEARER) as answer:
-        assert (answer.status, await answer.json()) == (200, {"value": "off"})
-    assert not bridge.flag.value
+    said = {"value": "off", "why": "test", "who": "ops"}
+    async with http.put(url, json=said, headers=BEARER) as answer:
+        assert (answer.status, (await answer.json())["value"]) == (200, "off")
+    assert not await bridge.flag.streaming("room", "")
     async with http.get(url, headers=BEARER) as answer:
-        assert await answer.json() == {"value": "off"}
+        state = await answer.json()
+    assert (state["value"], state["source"], state["default"]) == ("off", "run-time", "on")
+    (change,) = state["history"]
+    assert (change["who"], change["why"], change["from"]["value"]) == ("ops", "test", "on")
+    assert change["when"].endswith("Z")
+
+
+async def test_a_percentage_and_lists_are_set_and_what_is_not_named_stays(bridge, http):
+    url = f"{bridge.address}/admin/flag"
+    for said in ({"value": 25}, {"allow": {"rooms": [42, "vip"]}}, {"deny": {"users": ["u"]}}):
+        async with http.put(url, json=said, headers=BEARER) as answer:
+            assert answer.status == 200
+    async with http.get(url, headers=BEARER) as answer:
+        state = await answer.json()
+    assert state["value"] == 25
+    assert state["allow"] == {"rooms": ["42", "vip"], "users": []}
+    assert state["deny"] == {"rooms": [], "users": ["u"]}
+    assert await bridge.flag.streaming(42, "")
+    assert not await bridge.flag.streaming(42, "u")
 
 
 @pytest.mark.parametrize(
@@ -52,7 +71,7 @@ async def test_the_flag_is_switched_at_run_time(bridge, http):
 async def test_the_flag_is_closed_without_its_token(bridge, http, headers):
     async with http.put(f"{bridge.address}/admin/flag", json={"value": "off"}, headers=headers) as answer:
         assert answer.status == 401
-    assert bridge.flag.value
+    assert await bridge.flag.streaming(1, "")
 
 
 async def test_the_flag_is_closed_where_no_token_is_set(script, http):
@@ -61,7 +80,24 @@ async def test_the_flag_is_closed_where_no_token_is_set(script, http):
 
 
 @pytest.mark.parametrize(
-    "body", ["", "[]", "{}", '{"value": 1}', '{"value": []}', "[" * 50_000], ids=lambda b: b[:9]
+    "body",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"value": 101}',
+        '{"value": true}',
+        '{"value": null}',
+        '{"value": "maybe"}',
+        '{"value": "on", "why": 1}',
+        '{"why": "nothing to do"}',
+        '{"value": 1.5}',
+        '{"allow": ["room"]}',
+        '{"deny": {"rooms": [""]}}',
+        '{"deny": {"groups": ["x"]}}',
+        "[" * 50_000,
+    ],
+    ids=lambda body: body[:24],
 )
 async def test_a_value_that_is_none_is_refused(bridge, http, body):
     headers = {**BEARER, "Content-Type": "application/json"}
@@ -73,7 +109,7 @@ async def test_a_form_of_another_site_cannot_switch_the_flag(script, http):
     async with running(script, demo=True, admin_token="") as bridge:
         async with http.put(f"{bridge.address}/admin/flag", data={"value": "off"}) as answer:
             assert answer.status == 415
-        assert bridge.flag.value
+        assert await bridge.flag.streaming(1, "")
 
 
 async def test_the_page_is_there_only_in_the_demo(script, bridge, http):

@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 
+from bridge.changes import Edit, Reason
+
 pytestmark = pytest.mark.needs("chromium")
 api = pytest.importorskip("playwright.async_api", reason="the extra e2e (playwright) is not installed")
 expect = api.expect
@@ -120,7 +122,10 @@ async def test_the_flag_is_a_switch(page, bridge):
     await flag.focus()
     await flag.press("Space")
     await expect(flag).to_have_attribute("aria-checked", "false")
-    assert not bridge.flag.value
+    assert not await bridge.flag.streaming("demo", "")
+    await bridge.flag.change(Edit(25), Reason("ops"))
+    await expect(page.locator("#flag-label")).to_have_text("Streaming in 25 % of rooms")
+    await expect(flag).to_have_attribute("aria-checked", "true")
     await ask(page, 1, "x")
     for number in (1, 2, 3):
         await expect(answer(page, number)).to_have_attribute("data-state", "done")

@@ -9,6 +9,7 @@ from bridge.messages import MessageChunk, MessageEnd, MessageStart, MessageStatu
 from bridge.pump import Limits
 from bridge.relay import Relay
 from bridge.requests import Send
+from bridge.rollout import default_rollout
 from bridge.rooms import Rooms
 from bridge.stores.memory import MemoryFlag, MemoryInbox, MemoryJournal
 
@@ -171,7 +172,7 @@ class Bench:
         self.journal = journal(now) if journal else MemoryJournal(now, window_s=window_s)
         self.inbox = inbox or MemoryInbox()
         self.rooms = Rooms(self.journal, self.inbox)
-        self.flag = MemoryFlag(value=streaming)
+        self.flag = MemoryFlag(default_rollout(enabled=streaming), self.clock.utc)
         self.facts = Facts()
         self.relay = Relay(
             backend=backend,

@@ -3,6 +3,7 @@ import asyncio
 import pytest
 from fakes import HANG, Bench, FakeBackend, Pause, answer
 
+from bridge.changes import Edit, Reason
 from bridge.errors import (
     BackendCut,
     BackendFailed,
@@ -88,19 +89,35 @@ async def test_flag_off_gives_one_new_message_and_nothing_else():
     assert bench.backend.calls == [("complete", "r-1")]
 
 
-async def test_a_flip_of_the_flag_never_mixes_paths_in_one_turn():
-    bench = Bench(FakeBackend(answer("a", "b", every_s=1)))
-    device = await bench.device()
-    for number in range(200):
-        await bench.send(device, f"r-{number}", room="room")
-        bench.flag.value = not bench.flag.value
-        await bench.idle()
-        device.seq.clear()
-        device.ended.clear()
-    streamed = {m.request_id for m in device.of(MessageEnd)}
-    whole = {m.request_id for m in device.answers}
-    assert len(streamed) == len(whole) == 100
-    assert not streamed & whole
+async def test_flips_every_100_ms_during_200_turns_never_mix_paths_in_one():
+    bench = Bench(FakeBackend(answer("a", "b", every_s=0.3)), turns_per_room=1)
+    bench.backend.whole = Completed("ab")
+    devices = [await bench.device(f"room-{number}", streaming=None) for number in range(200)]
+    begun = []
+
+    async def flip():
+        while True:
+            was = (await bench.flag.state()).rollout.value
+            await bench.flag.change(Edit("off" if was == "on" else "on"), Reason("test"))
+            await asyncio.sleep(0.1)
+
+    async def turn(number):
+        await asyncio.sleep(number * 0.037)
+        begun.append(((await bench.flag.state()).rollout.value, number))
+        await bench.send(devices[number], f"r-{number}", room=f"room-{number}")
+
+    flipping = asyncio.create_task(flip())
+    await asyncio.gather(*(turn(number) for number in range(200)))
+    await bench.idle()
+    flipping.cancel()
+    paths = {request: path for path, request in bench.backend.calls}
+    assert len(paths) == len(bench.backend.calls) == 200
+    for value, number in begun:
+        assert paths[f"r-{number}"] == ("stream" if value == "on" else "complete")
+        (final,) = devices[number].answers
+        assert final.content == "ab"
+        assert len(devices[number].of(MessageEnd)) == (value == "on")
+    assert 50 < sum(value == "on" for value, _ in begun) < 150
 
 
 async def test_the_same_request_attaches_and_makes_one_backend_call():

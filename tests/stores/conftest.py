@@ -10,8 +10,10 @@ from redis_server import SERVERS, redis_server
 
 from bridge.errors import StoreUnavailable
 from bridge.redis_client import RedisClient
-from bridge.stores.memory import MemoryInbox, MemoryJournal
+from bridge.rollout import Rollout
+from bridge.stores.memory import MemoryFlag, MemoryInbox, MemoryJournal
 from bridge.stores.redis import RedisStore
+from bridge.stores.redis_flag import RedisFlag
 
 WINDOW_S = 600.0
 LEASE_S = 0.3
@@ -131,3 +133,68 @@ async def _alone(made, servers):
         yield store
     finally:
         await store.close()
+
+
+class Flags:
+    """Makes the flags of nodes that share one Redis, and closes them."""
+
+    def __init__(self, client):
+        self.client = client
+        self.prefix = next(PREFIXES)
+        self.opened = []
+        self.others = []
+
+    async def make(self, default="off", *, start=True):
+        heard = []
+        client = self.client()
+        flag = RedisFlag(client, Rollout(default), heard.append, prefix=self.prefix)
+        flag.heard = heard
+        self.opened.append((flag, client))
+        if start:
+            await flag.start()
+        return flag
+
+    @property
+    def commands(self):
+        """A Redis of the test's own, to plant what nodes find."""
+        client = self.client()
+        self.others.append(client)
+        return client.commands
+
+    async def close(self):
+        await asyncio.gather(*(flag.close() for flag, _ in self.opened))
+        await asyncio.gather(*(client.close() for _, client in self.opened))
+        await asyncio.gather(*(client.close() for client in self.others))
+
+
+@pytest.fixture
+async def flags_of():
+    """Makes `Flags`, and closes them."""
+    made = []
+
+    def make(client):
+        made.append(Flags(client))
+        return made[-1]
+
+    yield make
+    for flags in made:
+        await flags.close()
+
+
+@pytest.fixture(params=["fakeredis", *SERVERS])
+def flags(request, servers, flags_of):
+    return flags_of(_fake() if request.param == "fakeredis" else _real(servers(request.param)))
+
+
+@pytest.fixture(params=["memory", "fakeredis", *SERVERS])
+async def flag(request, servers, flags_of):
+    """Give a flag of each make."""
+    if request.param == "memory":
+        stamps = itertools.count()
+        heard = []
+        flag = MemoryFlag(Rollout("off"), lambda: f"2026-01-01T00:00:00.{next(stamps):03}Z", heard.append)
+        flag.heard = heard
+        yield flag
+        return
+    client = _fake() if request.param == "fakeredis" else _real(servers(request.param))
+    yield await flags_of(client).make()
