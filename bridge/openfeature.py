@@ -1,14 +1,14 @@
 """The flag from any OpenFeature provider (the extra ``openfeature``), in the place of our own.
 
-Evaluated once per turn: the flag ``CHAT_STREAMING_ENABLED``, a boolean, with the room as the targeting key
-and the attributes ``room`` and ``user`` (OpenFeature specification, section 3). Providers may block, so
-they are asked on threads of their own; one that fails, is not ready or takes too long is answered by the
-default.
+Evaluated once per turn: the boolean flag ``CHAT_STREAMING_ENABLED``, the room as its targeting key, with
+``room`` and ``user`` (OpenFeature specification, section 3). Providers may block, so they are asked on
+threads of their own; one that fails, is not ready or takes too long is answered by the default.
 """
 
 import asyncio
 import contextlib
 import importlib
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -37,6 +37,7 @@ class OpenFeatureFlag:
     def __init__(
         self, provider: FeatureProvider, default: Rollout, failed: Callable[[BaseException], None]
     ) -> None:
+        logging.getLogger("openfeature").setLevel(logging.CRITICAL)  # `failed` is told, once
         self._provider = provider
         self._default = default
         self._failed = failed
