@@ -62,14 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("serve", parents=[shared], help="run the bridge (the default)")
     trial = verbs.add_parser("demo", parents=[shared], help="run it with its own backend and show the page")
     trial.add_argument("--check", action="store_true", help="prove it without a browser and end")
-    trial.add_argument(
-        "--nodes",
-        type=int,
-        choices=range(1, NODES_LIMIT + 1),
-        default=1,
-        metavar="N",
-        help="so many processes over a Redis of their own (default 1, without Redis)",
-    )
+    many, says = range(1, NODES_LIMIT + 1), "so many processes over a Redis of their own (default 1, without)"
+    trial.add_argument("--nodes", type=int, choices=many, default=1, metavar="N", help=says)
     asked = verbs.add_parser("doctor", parents=[file], help="ask the backend, show and judge what it says")
     asked.add_argument("--profile", dest="backend_profile", metavar="NAME", help="config/backends/NAME.toml")
     asked.add_argument("--prompt", default="Say hello in one sentence.", help="what the backend is asked")

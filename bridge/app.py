@@ -11,13 +11,16 @@ import socketio
 from aiohttp import web
 
 from bridge.backend import HttpBackend, Says
+from bridge.changes import Change
 from bridge.copies import Audience, Copies, Format, classic, python, sharded, streams
 from bridge.dialects import DIALECTS
-from bridge.doors import health, page
+from bridge.doors import figures, health, page
 from bridge.doors.admin import FlagDoor
 from bridge.doors.namespace import BridgeNamespace, EventNames
 from bridge.doors.node_servers import NodeServers
 from bridge.errors import BridgeError, SettingsError, StoreUnavailable
+from bridge.facts import Happening
+from bridge.metrics import Metrics
 from bridge.node import Node
 from bridge.node_cluster import Channels
 from bridge.ports import Clock, Inbox, Journal, LiveFlag
@@ -35,6 +38,7 @@ from bridge.stores.memory import MemoryFlag, MemoryInbox, MemoryJournal
 from bridge.stores.redis import RedisStore
 from bridge.stores.redis_flag import RedisFlag
 from bridge.telemetry import LogTelemetry, SystemClock
+from bridge.witnesses import Witnesses
 
 INBOUND_LIMIT_BYTES = 2 * 1024 * 1024
 """A packet below this is answered with an error code if it is too large; above it the connection ends."""
@@ -58,6 +62,8 @@ class App:
         clock = SystemClock()
         self._settings = settings
         self.telemetry = LogTelemetry()
+        self.metrics = Metrics()
+        self._facts = Witnesses(self.telemetry, self.metrics)
         self._redis: RedisStore | None = None
         self._client = RedisClient(settings.redis_url) if settings.redis_url else None
         self._audience = Audience(there=settings.node_adapter == "on")
@@ -69,7 +75,7 @@ class App:
         )
         self._inbox: Inbox = self._redis or MemoryInbox()
         self._rooms = Rooms(self._journal, self._inbox)
-        self._manager = ClientManager(self._inbox, self.telemetry, clock.monotonic_s)
+        self._manager = ClientManager(self._inbox, self._facts, clock.monotonic_s)
         self._profile = profile
         self._dialect = dialect(settings)
         self._clock = clock
@@ -82,17 +88,19 @@ class App:
             try:
                 await learn()
             except StoreUnavailable as error:  # it may be back before a device needs it
-                self.telemetry.fault(error)
+                self._facts.fault(error)
         self._backend = HttpBackend(
             settings.backend_url,
             self._profile,
             self._dialect,
-            self.telemetry.stream_ended,
+            self._stream_ended,
             connect_s=settings.connect_s,
         )
         self.relay = self._relay()
         self.sio = self._server()
         self._member = self._place()
+        self._show()
+        self.metrics.flag_is((await self.flag.state()).rollout)
         self._node = asyncio.create_task(self._member.run(), name="node")
         self._neighbours = self._node_servers()
         self._runner = web.AppRunner(self._web(), access_log=None, shutdown_timeout=0.1)
@@ -133,7 +141,7 @@ class App:
                 formats.append((streams(settings.node_adapter_key), lambda: True))
         if settings.python_channel:
             formats.append((python(settings.python_channel), lambda: True))
-        return Copies(formats, names=self._names(), fault=self.telemetry.fault)
+        return Copies(formats, names=self._names(), fault=self._facts.fault)
 
     def _names(self) -> dict[str, str]:
         return {"new_message": self._settings.new_message_event}
@@ -148,7 +156,7 @@ class App:
             Channels(settings.node_adapter_key),
             crowd,
             self._audience,
-            self.telemetry,
+            self._facts,
             look=settings.node_adapter == "auto",
         )
         return asyncio.create_task(door.run(), name="node servers")
@@ -159,13 +167,35 @@ class App:
             await self._inbox.beat()  # what is emitted from now on reaches this node's devices
 
     def _flag(self, client: RedisClient | None, clock: Clock) -> LiveFlag:
-        settings, telemetry = self._settings, self.telemetry
+        settings = self._settings
         default = default_rollout(enabled=settings.chat_streaming_enabled)
         if settings.flag_provider:
-            return _openfeature(settings.flag_provider, default, telemetry.fault)
+            return _openfeature(settings.flag_provider, default, self._facts.fault)
         if client is not None:
-            return RedisFlag(client, default, telemetry.flag_changed, prefix=settings.redis_prefix)
-        return MemoryFlag(default, clock.utc, telemetry.flag_changed)
+            return RedisFlag(client, default, self._flag_changed, prefix=settings.redis_prefix)
+        return MemoryFlag(default, clock.utc, self._flag_changed)
+
+    def _flag_changed(self, change: Change) -> None:
+        self.telemetry.flag_changed(change)
+        self.metrics.flag_is(change.rollout)
+        self.metrics.happened(Happening.FLAG_CHANGED)
+
+    def _stream_ended(self, dialect: str, malformed: int) -> None:
+        self.telemetry.stream_ended(dialect, malformed)
+        self.metrics.happened(Happening.FRAME_SKIPPED, malformed)
+
+    def _show(self) -> None:
+        """Let the figures be read from where they are."""
+        store = self._redis
+        self.metrics.read(
+            {
+                "bridge_turns_running": lambda: self.relay.running,
+                "bridge_devices": lambda: self._rooms.devices,
+                "bridge_draining": lambda: self.relay.draining,
+                "bridge_store_up": lambda: self._member.alive,
+                "bridge_inbox_lag_seconds": lambda: 0.0 if store is None else store.inbox_lag_s,
+            }
+        )
 
     def _relay(self) -> Relay:
         settings = self._settings
@@ -182,7 +212,7 @@ class App:
             journal=self._journal,
             rooms=self._rooms,
             flag=self.flag,
-            telemetry=self.telemetry,
+            telemetry=self._facts,
             clock=self._clock,
             limits=limits,
         )
@@ -194,7 +224,7 @@ class App:
             relay=self.relay,
             rooms=self._rooms,
             sockets=self._manager,
-            telemetry=self.telemetry,
+            telemetry=self._facts,
             clock=self._clock,
             lease_s=self._settings.lease_s,
             silent_s=max(self._settings.first_delta_s, self._settings.stall_s) + SILENT_S,
@@ -226,7 +256,7 @@ class App:
         return BridgeNamespace(
             relay=self.relay,
             rooms=self._rooms,
-            telemetry=self.telemetry,
+            telemetry=self._facts,
             names=EventNames(
                 settings.join_event, settings.leave_event, settings.send_event, settings.new_message_event
             ),
@@ -241,6 +271,7 @@ class App:
         self.sio.attach(app)
         door = FlagDoor(self.flag, token=settings.admin_token, open_without_token=settings.demo)
         app.add_routes([*health.routes(self.relay, self._member), *door.routes()])
+        app.add_routes(figures.routes(self.metrics))
         if settings.demo:
             app.add_routes(page.routes())
         return app

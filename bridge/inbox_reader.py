@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -26,6 +27,8 @@ class InboxReader:
         self._number: int | None = None
         """Of the last letter; the next one has the next number. None: the next one may have any."""
         self._lost = False
+        self.oldest_ms, self.read_at_s = 0, 0.0
+        """The Redis TIME at which the oldest of the letters read last was written, and when it was read."""
 
     async def letters(self) -> AsyncIterator[Letter]:
         """Give what comes, for as long as it is iterated; see `Inbox.letters`."""
@@ -70,7 +73,10 @@ class InboxReader:
     async def _entries(self, block_ms: int | None) -> list[tuple[bytes, Fields]]:
         reader: Any = self._redis.reader
         found = await reader.xread({self._inbox: self._last}, count=LETTERS_AT_ONCE, block=block_ms)
-        return list(found[0][1]) if found else []
+        entries = list(found[0][1]) if found else []
+        if entries:
+            self.oldest_ms, self.read_at_s = int(entries[0][0].partition(b"-")[0]), time.monotonic()
+        return entries
 
     def _letter(self, fields: Fields) -> Letter | None:
         try:

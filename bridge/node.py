@@ -5,6 +5,7 @@ from typing import assert_never
 
 from bridge.errors import BridgeError, StoreUnavailable, TurnInterrupted
 from bridge.events import Id
+from bridge.facts import Happening
 from bridge.ports import (
     Anew,
     Batch,
@@ -85,6 +86,7 @@ class Node:
             case Said(turn_id, room_id, batch):
                 self._relay.heard_of(turn_id, batch.number)
                 if self._rooms.hear_letter(turn_id, room_id, batch) is Applied.GAP:
+                    self._telemetry.happened(Happening.GAP_REPAIRED)
                     await self._mend(turn_id, room_id)
             case Anew(turn_id, room_id):
                 if self._rooms.holds(room_id):
@@ -96,6 +98,7 @@ class Node:
             case Ordered(sender, order):
                 self._sockets.obey(sender, order)
             case Lost():
+                self._telemetry.happened(Happening.LETTERS_LOST)
                 self._rooms.lose_hold()
                 await self._rooms.sweep()
             case _:
@@ -112,7 +115,10 @@ class Node:
                 await self._beat()
             except BridgeError as error:
                 self._telemetry.fault(error)
-            await asyncio.sleep(self._beat_s * (0.75 + 0.5 * self._clock.jitter()))
+            pause_s = self._beat_s * (0.75 + 0.5 * self._clock.jitter())
+            due_s = self._clock.monotonic_s() + pause_s
+            await asyncio.sleep(pause_s)
+            self._telemetry.beaten(max(0.0, self._clock.monotonic_s() - due_s))
 
     async def _beat(self) -> None:
         if not await self._inbox.beat():

@@ -12,8 +12,8 @@ from enum import Enum
 from typing import Any, Protocol
 
 from bridge.changes import Edit, FlagState, Reason
-from bridge.errors import FinishReason
 from bridge.events import Completed, Event, Id
+from bridge.facts import Happening, TurnReport
 from bridge.messages import Message
 from bridge.transcript import Transcript
 
@@ -354,24 +354,6 @@ class Device(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class TurnReport:
-    """The facts of one ended turn. Times count from the send, in seconds; None: it never happened."""
-
-    request_id: Id
-    room_id: Id
-    message_id: Id
-    streaming: bool
-    finish_reason: FinishReason
-    error_code: str | None
-    chunks: int
-    content_chars: int
-    backend_calls: int
-    first_chunk_s: float | None
-    completion_s: float
-    differs: bool
-
-
 class Telemetry(Protocol):
     """Where facts go; never raises, never waits."""
 
@@ -381,6 +363,14 @@ class Telemetry(Protocol):
 
     def fault(self, error: BaseException) -> None:
         """Take a fault of the bridge itself, which ended a turn or a request but not the process."""
+        ...
+
+    def happened(self, what: Happening, times: int = 1) -> None:
+        """Count what happened."""
+        ...
+
+    def beaten(self, late_s: float) -> None:
+        """Take how late the heartbeat was: so long something held the event loop."""
         ...
 
 

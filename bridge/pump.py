@@ -19,7 +19,7 @@ from bridge.errors import (
     TurnInterrupted,
     TurnOverdue,
 )
-from bridge.events import Event, Failed, Position, Started
+from bridge.events import Delta, Event, Failed, Position, Started
 from bridge.ports import Backend, Clock, Prompt
 from bridge.turn import Turn
 
@@ -58,6 +58,10 @@ class Pump:
     ) -> None:
         self.calls = 0
         """How many calls were made."""
+        self.deltas = 0
+        self.first_event_at_s: float | None = None
+        self.first_delta_at_s: float | None = None
+        """When the backend first said anything, and any text, in seconds of the clock."""
         self._arrived = 0
         self._backend = backend
         self._limits = limits
@@ -68,11 +72,18 @@ class Pump:
 
     def take(self, event: Event) -> None:
         """Let the turn have an event; too much text ends the turn."""
+        if isinstance(event, Delta):
+            self._count_delta()
         try:
             self._turn.apply(event)
         except AnswerTooLarge as error:
             self._turn.apply(Failed(error))
         self._gathered.set()
+
+    def _count_delta(self) -> None:
+        self.deltas += 1
+        if self.first_delta_at_s is None:
+            self.first_delta_at_s = self._clock.monotonic_s()
 
     async def run(self) -> Failed | None:
         """Ask for the answer by the path the turn is pinned to; return why there is none."""
@@ -176,6 +187,8 @@ class Pump:
     async def _take_all(self, events: AsyncIterator[Event], deadline: asyncio.Timeout) -> Failed | None:
         now, renewed_until_s = asyncio.get_running_loop().time, 0.0
         async for event in events:
+            if self.first_event_at_s is None:
+                self.first_event_at_s = self._clock.monotonic_s()
             match event:
                 case Failed():
                     return event

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from bridge.errors import RequestError, StoreUnavailable, TurnBroken, TurnInterrupted
 from bridge.events import Failed, Finished, Id
+from bridge.facts import Happening
 from bridge.messages import NewMessage
 from bridge.ports import (
     Appended,
@@ -147,6 +148,7 @@ class Relay:
 
     def take_over(self, taken: Taken) -> None:
         """Go on with a turn whose owner is gone, from where its journal ends."""
+        self._telemetry.happened(Happening.TAKEN_OVER)
         claim = taken.claim
         run = self._run(claim, taken.epoch)
         run.turn.go_on(taken.transcript)
@@ -259,6 +261,7 @@ class Relay:
         """Say no more of a turn of ours of which another node said what we never had kept: it owns it."""
         run = self._runs.get(turn_id)
         if run is not None and number > run.kept_number:
+            self._telemetry.happened(Happening.FENCED)
             self._lose(run)
 
     def _lose(self, run: Run) -> None:
@@ -308,9 +311,9 @@ class Relay:
         if run.fenced:
             return False
         run.last = batch
-        if run.first_chunk_s is None and run.turn.seq:
-            run.first_chunk_s = self._clock.monotonic_s() - run.began_at_s
+        kept_at_s = self._clock.monotonic_s()
         self._rooms.hear_turn(run.turn_id, run.claim.prompt.room_id, batch)
+        run.mark(kept_at_s, self._clock.monotonic_s())
         run.heard = run.heard or self._rooms.running(run.turn_id, run.claim.prompt.room_id)
         return ended
 
@@ -334,6 +337,7 @@ class Relay:
         appended = kept.result()
         match appended.kept:
             case Kept.FENCED | Kept.CLOSED:
+                self._telemetry.happened(Happening.FENCED)
                 self._lose(run)
             case Kept.GAP | Kept.GONE:
                 await self._restore(run, batch)

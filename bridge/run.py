@@ -5,7 +5,8 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from bridge.events import Failed, Finished
-from bridge.ports import Appended, Batch, Claim, TurnReport
+from bridge.facts import TurnReport
+from bridge.ports import Appended, Batch, Claim
 from bridge.pump import Pump
 from bridge.transcript import Transcript
 from bridge.turn import Turn
@@ -34,6 +35,7 @@ class Run:
     fenced: bool = False
     last: Batch | None = None
     """What the devices of this node heard last."""
+    first_kept_s: float | None = None
     first_chunk_s: float | None = None
 
     @property
@@ -46,9 +48,18 @@ class Run:
         """True when the devices of this node heard what the journal does not hold."""
         return self.last is not None and self.last.number > self.kept_number
 
+    def mark(self, kept_at_s: float, heard_at_s: float) -> None:
+        """Take the times of the first chunk, which the devices of this node have by now."""
+        if self.first_chunk_s is None and self.turn.seq:
+            self.first_chunk_s = heard_at_s - self.began_at_s
+            self.first_kept_s = self._after(kept_at_s if self.kept_number == self.number else None)
+
+    def _after(self, at_s: float | None) -> float | None:
+        return None if at_s is None else at_s - self.began_at_s
+
     def report(self, now_s: float) -> TurnReport:
         """Return the facts of the turn, which ended now."""
-        turn = self.turn
+        turn, pump = self.turn, self.pump
         return TurnReport(
             request_id=turn.request_id,
             room_id=turn.room_id,
@@ -56,9 +67,14 @@ class Run:
             streaming=turn.streaming,
             finish_reason=turn.finish_reason or "other",
             error_code=turn.error.code if turn.error else None,
+            deltas=pump.deltas,
             chunks=turn.seq,
             content_chars=len(turn.content),
-            backend_calls=self.pump.calls,
+            backend_calls=pump.calls,
+            taken_over=self.epoch > 1,
+            first_event_s=self._after(pump.first_event_at_s),
+            first_delta_s=self._after(pump.first_delta_at_s),
+            first_kept_s=self.first_kept_s,
             first_chunk_s=self.first_chunk_s,
             completion_s=now_s - self.began_at_s,
             differs=turn.differs,

@@ -11,7 +11,7 @@ from random import random
 import structlog
 
 from bridge.changes import Change
-from bridge.ports import TurnReport
+from bridge.facts import Happening, TurnReport
 
 
 def configure_logs() -> None:
@@ -41,7 +41,7 @@ class LogTelemetry:
     def turn_ended(self, report: TurnReport) -> None:
         """Log the facts of a turn; see `Telemetry.turn_ended`."""
         facts = dataclasses.asdict(report)
-        for name in ("first_chunk_s", "completion_s"):
+        for name in [name for name in facts if name.endswith("_s")]:
             value = facts.pop(name)
             facts[name.removesuffix("_s") + "_ms"] = None if value is None else round(value * 1000, 1)
         level = logging.INFO if report.error_code is None else logging.WARNING
@@ -58,6 +58,12 @@ class LogTelemetry:
     def fault(self, error: BaseException) -> None:
         """Log a fault of the bridge with its trace; see `Telemetry.fault`."""
         self._log.error("fault", exc_info=(type(error), error, error.__traceback__))
+
+    def happened(self, what: Happening, times: int = 1) -> None:
+        """Log nothing: it is counted, and what ends a turn is in its line."""
+
+    def beaten(self, late_s: float) -> None:
+        """Log nothing: it is measured."""
 
     def flag_changed(self, change: Change) -> None:
         """Log a change of the flag, whichever node made it."""

@@ -125,7 +125,8 @@ async def _switch(settings: Settings, url: str) -> AsyncIterator[Switch]:
         raise FlagRefused(f"unable to use the flag; BRIDGE_FLAG_PROVIDER={settings.flag_provider} decides it")
     client = RedisClient(settings.redis_url)
     try:
-        yield RedisFlag(client, default_rollout(enabled=settings.chat_streaming_enabled))
+        default = default_rollout(enabled=settings.chat_streaming_enabled)
+        yield RedisFlag(client, default, prefix=settings.redis_prefix)
     finally:
         await client.close()
 

@@ -9,6 +9,7 @@ from typing import Any
 import socketio
 
 from bridge.errors import RequestError
+from bridge.facts import Happening
 from bridge.ports import Telemetry
 from bridge.relay import Relay
 from bridge.requests import parse_join, parse_leave, parse_resume, parse_send, parse_stop
@@ -114,6 +115,7 @@ class BridgeNamespace(socketio.AsyncNamespace):  # type: ignore[misc]  # python-
 
     async def _follow(self, device: SocketDevice) -> None:
         """Wait until a device lags no more, and tell it what it lacks; cut it off if it is stuck."""
+        self._telemetry.happened(Happening.LAGGED)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._stuck_s):
                 while device.lagging:  # noqa: ASYNC110  (a transport tells nobody when it has drained)
@@ -123,6 +125,7 @@ class BridgeNamespace(socketio.AsyncNamespace):  # type: ignore[misc]  # python-
         await self._cut_off(device)
 
     async def _cut_off(self, device: SocketDevice) -> None:
+        self._telemetry.happened(Happening.CUT_OFF)
         line = line_of(device.socket)
         if line is not None:
             line.cut()
@@ -149,6 +152,7 @@ class BridgeNamespace(socketio.AsyncNamespace):  # type: ignore[misc]  # python-
             {"requestId": turn.request_id, "messageId": turn.message_id, "seq": turn.seq}
             for turn in joined.active
         ]
+        self._count_resumes(len(join.resume) - len(joined.lost), len(joined.lost))
         lost = {"lost": joined.lost} if joined.lost else {}
         return {"roomId": join.room_id, "active": active, **lost}
 
@@ -172,7 +176,12 @@ class BridgeNamespace(socketio.AsyncNamespace):  # type: ignore[misc]  # python-
     async def _resume(self, device: SocketDevice, data: object) -> Ack:
         resume = parse_resume(data)
         resumed = await self._rooms.resume(device, resume.room_id, resume.message_id, resume.seq)
+        self._count_resumes(int(resumed.recovered), int(not resumed.recovered))
         return {"recovered": resumed.recovered, "seq": resumed.seq}
+
+    def _count_resumes(self, known: int, unknown: int) -> None:
+        self._telemetry.happened(Happening.RESUMED, known)
+        self._telemetry.happened(Happening.RESUME_UNKNOWN, unknown)
 
 
 def _holds_bytes(value: object) -> bool:

@@ -79,6 +79,7 @@ class RedisStore:
         self._reader = InboxReader(client, inbox=f"{prefix}inbox:{node_id}", life=f"{prefix}node:{node_id}")
         self._outbox = Outbox(client, [prefix, node_id, INBOX_LENGTH, self._inbox_ms])
         self._beaten_at_ms = self._in_touch_since_ms = 0
+        self._beaten_at_s = 0.0
         self._out_of_touch = True
         self._held: dict[str, None] = {}
         self._born: bytes | None = None
@@ -230,7 +231,8 @@ class RedisStore:
         except StoreUnavailable:
             self._out_of_touch = True
             raise
-        self._touch(now_ms, time.monotonic() - asked_at_s)
+        self._beaten_at_s = time.monotonic()
+        self._touch(now_ms, self._beaten_at_s - asked_at_s)
         for room in rooms:  # the others have their turn at the next beats
             if room in self._held:
                 del self._held[room]
@@ -247,6 +249,15 @@ class RedisStore:
 
     def _asked(self, prompt: Prompt) -> str:
         return _json([self._backend, prompt.room_id, prompt.user, prompt.request_id])
+
+    @property
+    def inbox_lag_s(self) -> float:
+        """How long the letters read last had waited, by Redis TIME; 0 where none came since two beats."""
+        read_at_s = self._reader.read_at_s
+        if time.monotonic() - read_at_s > 2 * HEARTBEAT_S:
+            return 0.0
+        read_at_ms = self._beaten_at_ms + (read_at_s - self._beaten_at_s) * 1000
+        return max(0.0, (read_at_ms - self._reader.oldest_ms) / 1000)
 
     def _live(self, born: bytes) -> None:
         """Know when our life in Redis began: another time than before means that we were taken for dead."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from collections import Counter
 from contextlib import asynccontextmanager
 
 from bridge.events import Completed, Delta, Finished, Started
@@ -154,12 +155,20 @@ class Facts:
     def __init__(self):
         self.reports = []
         self.faults = []
+        self.counted = Counter()
+        self.late_s = []
 
     def turn_ended(self, report):
         self.reports.append(report)
 
     def fault(self, error):
         self.faults.append(error)
+
+    def happened(self, what, times=1):
+        self.counted[what] += times
+
+    def beaten(self, late_s):
+        self.late_s.append(late_s)
 
 
 class Bench:

@@ -8,6 +8,7 @@ from fakes import HANG, Bench, FakeBackend, Pause, answer
 
 from bridge.errors import BackendCut, StoreUnavailable
 from bridge.events import Completed, Delta, Finished, Position, Started
+from bridge.facts import Happening
 from bridge.messages import MessageChunk, MessageEnd, MessageStart, NewMessage
 from bridge.node import Node
 from bridge.ports import (
@@ -163,6 +164,8 @@ async def test_a_journal_that_does_not_answer_is_not_waited_for_and_gets_all_whe
     assert now() < 2 + 5 * 0.25 + 0.1
     bench.journal.come_back()
     await bench.idle()
+    assert bench.facts.reports[0].first_chunk_s == pytest.approx(1.25)
+    assert bench.facts.reports[0].first_kept_s is None
     (turn_id,) = bench.journal._turns
     kept = await bench.journal.read(turn_id)
     assert (kept.ended, kept.text) == (True, "Hello")
@@ -180,6 +183,7 @@ async def test_an_owner_that_was_fenced_says_nothing_more_and_closes_its_call(an
     assert not device.of(MessageEnd)
     assert bench.backend.open == 0
     assert not bench.facts.reports
+    assert bench.facts.counted == {Happening.FENCED: 1}
 
 
 async def test_a_stop_that_another_node_asked_for_comes_back_with_the_next_batch():
@@ -249,6 +253,8 @@ async def test_a_turn_that_is_taken_over_goes_on_where_the_backend_was():
     assert backend.afters == ["2"]
     assert bench.journal.kept_numbers[0] == 3
     assert bench.facts.reports[0].chunks == 2
+    assert bench.facts.reports[0].taken_over
+    assert bench.facts.counted == {Happening.TAKEN_OVER: 1}
 
 
 @pytest.mark.parametrize(
@@ -326,6 +332,7 @@ async def test_what_lacks_a_letter_is_mended_from_the_journal():
         MemoryJournal.append(bench.journal, "t-9", 1, Batch(number, [message]))
     await heard_by(bench, LETTERS[0], LETTERS[2], LETTERS[3])
     assert (device.text, device.end.content) == ({"m-9": "Hello"}, "Hello")
+    assert bench.facts.counted[Happening.GAP_REPAIRED] == 1
 
 
 async def test_a_turn_that_was_kept_anew_is_read_again():

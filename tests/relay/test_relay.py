@@ -463,8 +463,10 @@ async def test_a_turn_is_reported_once_with_its_facts():
     await bench.send(device)
     await bench.idle()
     (report,) = bench.facts.reports
-    assert (report.chunks, report.content_chars, report.backend_calls) == (2, 5, 1)
-    assert report.first_chunk_s == pytest.approx(2)
+    assert (report.deltas, report.chunks, report.content_chars, report.backend_calls) == (2, 2, 5, 1)
+    assert report.first_event_s == pytest.approx(1)
+    assert report.first_delta_s == report.first_kept_s == report.first_chunk_s == pytest.approx(2)
+    assert not report.taken_over
     assert report.completion_s == pytest.approx(3)
 
 

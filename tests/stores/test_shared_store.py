@@ -302,3 +302,14 @@ async def test_a_request_of_another_backend_is_another_request(nodes):
     one, two = await nodes("one"), await nodes("two", backend="other")
     assert await one.claim(claim("t-1")) == Claimed()
     assert await two.claim(claim("t-2")) == Claimed()
+
+
+async def test_how_long_letters_waited_is_known_by_the_time_of_redis(nodes):
+    one, two = await nodes("one"), await nodes("two")
+    await two.enter("room")
+    assert two.inbox_lag_s == 0
+    await one.claim(claim())
+    await one.append("t-1", 1, batches(1)[0])
+    await asyncio.sleep(0.5)
+    await letters(two, 1)
+    assert 0.3 < two.inbox_lag_s < 5
