@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from bridge.messages import (
+    Answered,
     Message,
     MessageChunk,
     MessageEnd,
@@ -49,6 +50,13 @@ def _values(message: Message) -> list[Any]:
 
 def _message(name: str, *values: Any) -> Message:
     kind = _KINDS[name]
-    if kind is MessageEnd and values[5] is not None:
-        values = (*values[:5], tuple(values[5]), *values[6:])
+    if kind is MessageEnd:
+        *plain, error, conversation_id, created_at, answered = values
+        values = (
+            *plain,
+            error and tuple(error),
+            conversation_id,
+            created_at,
+            answered and Answered(*answered),
+        )
     return kind(*values)

@@ -29,6 +29,7 @@ Messages have the form "unable to <do>; <why>". The text of a backend is never p
 what devices must not see.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 FinishReason = Literal[
@@ -174,18 +175,26 @@ class BackendUnreachable(BackendError):
 class BackendRefused(BackendError):
     """It answered with a status other than 200; ``retry_after_s`` is how long it wants to be left alone.
 
-    ``said`` is the beginning of what it answered: for the operator's eyes, never for a device's.
+    ``said`` is the beginning of what it answered, ``headers`` are those of the answer that tell its caller
+    what to do: for the operator, and for who asked in the backend's own words; never for a device.
     """
 
     code = "backend_unavailable"
 
-    def __init__(self, status: int, retry_after_s: float = 0.0, said: str = "") -> None:
+    def __init__(
+        self,
+        status: int,
+        retry_after_s: float = 0.0,
+        said: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(f"unable to get an answer; the backend said status {status}")
         self.status = status
         self.arrived = status not in _NO_WORK_DONE
         self.can_retry = status in _MAY_PASS
         self.retry_after_s = retry_after_s
         self.said = said
+        self.headers = dict(headers or {})
 
 
 class PromptUnusable(BackendError):

@@ -59,6 +59,13 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """The message as the backend stored it: ``body`` is its JSON text."""
+
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """What the backend is busy with: ``thinking``, ``tool_calling``, ..."""
 
@@ -94,11 +101,27 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The whole answer at once, from the complete call; ``extra`` is what else the backend gave."""
+    """The whole answer at once, from the complete call; ``extra`` is what else the backend gave.
+
+    ``body`` is all it gave, as it came, where there was such a call.
+    """
 
     content: str
     message_id: Id | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    body: str = field(default="", compare=False)
 
 
-Event = Started | Delta | Reasoning | Conversation | Position | Status | Tool | Finished | Failed | Completed
+Event = (
+    Started
+    | Delta
+    | Reasoning
+    | Conversation
+    | Position
+    | Stored
+    | Status
+    | Tool
+    | Finished
+    | Failed
+    | Completed
+)

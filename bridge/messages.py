@@ -45,11 +45,20 @@ class MessageChunk(NamedTuple):
     from_seq: int | None = None
 
 
+class Answered(NamedTuple):
+    """What the backend itself answered, for who must answer in its place; no device hears it."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: str
+
+
 @dataclass(frozen=True, slots=True)
 class MessageEnd:
     """The turn is over; ``content`` is authoritative, ``error`` is (code, message).
 
-    ``conversation_id`` is the backend's name for the conversation, where it gave one.
+    ``conversation_id`` is the backend's name for the conversation, where it gave one. ``created_at`` and
+    ``answered`` are there for a turn that is announced elsewhere, and not on the wire.
     """
 
     request_id: Id
@@ -59,6 +68,8 @@ class MessageEnd:
     finish_reason: FinishReason
     error: tuple[str, str] | None = None
     conversation_id: Id | None = None
+    created_at: str = ""
+    answered: Answered | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,11 @@ from bridge.transcript import Transcript
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the backend is asked; ``extra`` is what else the device sent, passed on as it came."""
+    """What the backend is asked; ``extra`` is what else the device sent, passed on as it came.
+
+    ``headers`` go along with the calls for this prompt; they may be secrets, so they are kept nowhere: a
+    node that takes the turn over has none.
+    """
 
     request_id: Id
     room_id: Id
@@ -28,6 +32,12 @@ class Prompt:
     content: str
     user: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def asked(self) -> tuple[Id, str, Id]:
+        """What makes two prompts the same request: room, user, request id."""
+        return (self.room_id, self.user, self.request_id)
 
 
 class Backend(Protocol):
@@ -56,7 +66,8 @@ class Claim:
     """A wish to own the turn of a request; ``digest`` tells its content from another's.
 
     ``turn_id`` names the turn inside the bridge, ``turn_limit`` is how many may run in the room. The prompt
-    and whether the turn streams are kept with it, for the node that may have to take it over.
+    and whether the turn streams are kept with it, for the node that may have to take it over. So is whether
+    its complete messages are ``announced_elsewhere``: another server tells the room, and the bridge must not.
     """
 
     turn_id: str
@@ -64,6 +75,7 @@ class Claim:
     streaming: bool
     digest: str
     turn_limit: int
+    announced_elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)

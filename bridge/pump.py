@@ -19,7 +19,7 @@ from bridge.errors import (
     TurnInterrupted,
     TurnOverdue,
 )
-from bridge.events import Delta, Event, Failed, Position, Started
+from bridge.events import Delta, Event, Failed, Position, Started, Stored
 from bridge.ports import Backend, Clock, Prompt
 from bridge.turn import Turn
 
@@ -192,7 +192,7 @@ class Pump:
             match event:
                 case Failed():
                     return event
-                case Position():
+                case Position() | Stored():
                     self._turn.apply(event)  # nobody hears it: it goes along with the next batch
                 case Started():
                     self.take(event)

@@ -9,7 +9,7 @@ back. What the journal says of a batch decides: a writer that was fenced says no
 import asyncio
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bridge.errors import RequestError, StoreUnavailable, TurnBroken, TurnInterrupted
 from bridge.events import Failed, Finished, Id
@@ -46,6 +46,7 @@ BEHIND_LIMIT = 4096
 """So many batches of a turn may wait to be kept; beyond it the devices wait with them."""
 KEEP_LATE_S, LAST_WORD_S = 60.0, 1.0
 """How long the last batches of an ended turn may still be kept in; and where the process goes down."""
+_NONE: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ class Relay:
                 why = f"{claim.turn_limit} answers are under way in the room"
                 raise RequestError("busy", f"unable to take the message; {why}")
             case Claimed(epoch):
-                await self._begin(claim, epoch)
+                await self._begin(claim, epoch, send.headers)
                 return Sent(request_id)  # the backend's first frame may name the answer otherwise
 
     async def stop(
@@ -191,10 +192,12 @@ class Relay:
     async def _claim(self, device: Device, send: Send) -> Claim:
         request_id = self._clock.new_id() if send.request_id is None else send.request_id
         turn_id = self._clock.new_id()
-        prompt = Prompt(request_id, send.room_id, turn_id, send.content, device.user, send.extra)
-        streaming = await self._flag.streaming(send.room_id, device.user)
+        named = turn_id if send.message_id is None else send.message_id
+        prompt = Prompt(request_id, send.room_id, named, send.content, device.user, send.extra)
+        elsewhere = send.announced_elsewhere  # only a turn that streams is: its door has asked the flag
+        streaming = elsewhere or await self._flag.streaming(send.room_id, device.user)
         digest = hashlib.sha256(send.content.encode()).hexdigest()
-        return Claim(turn_id, prompt, streaming, digest, self._limits.turns_per_room)
+        return Claim(turn_id, prompt, streaming, digest, self._limits.turns_per_room, elsewhere)
 
     async def _claimed(self, claim: Claim) -> Claimed | Attached | Conflict | Busy:
         """Claim; where no store answers, this node decides alone, for its own devices."""
@@ -202,15 +205,8 @@ class Relay:
             return await self._journal.claim(claim)
         except StoreUnavailable as error:
             self._telemetry.fault(error)
-        mine = claim.prompt
         for run in self._runs.values():
-            prompt = run.claim.prompt
-            same = (prompt.room_id, prompt.user, prompt.request_id) == (
-                mine.room_id,
-                mine.user,
-                mine.request_id,
-            )
-            if same:
+            if run.claim.prompt.asked == claim.prompt.asked:
                 return Attached(run.turn_id) if run.claim.digest == claim.digest else Conflict()
         return Claimed()
 
@@ -222,9 +218,10 @@ class Relay:
         kept = await self._journal.read(turn_id)
         return Sent(request_id, kept.message_id if kept else None, duplicate=True)
 
-    async def _begin(self, claim: Claim, epoch: int) -> None:
-        run = self._run(claim, epoch)
-        await self._rooms.tell(claim.prompt.room_id, [self._said_by_user(claim.prompt)])
+    async def _begin(self, claim: Claim, epoch: int, headers: Mapping[str, str]) -> None:
+        run = self._run(claim, epoch, headers)
+        if not claim.announced_elsewhere:
+            await self._rooms.tell(claim.prompt.room_id, [self._said_by_user(claim.prompt)])
         run.gathered.set()
         self._start(run, asyncio.create_task(run.pump.run(), name=f"reader {run.turn_id}"))
 
@@ -232,8 +229,8 @@ class Relay:
         ids = (prompt.request_id, prompt.room_id, self._clock.new_id())
         return NewMessage(*ids, "user", prompt.content, self._clock.utc())
 
-    def _run(self, claim: Claim, epoch: int) -> Run:
-        prompt, gathered = claim.prompt, asyncio.Event()
+    def _run(self, claim: Claim, epoch: int, headers: Mapping[str, str] = _NONE) -> Run:
+        prompt, gathered = replace(claim.prompt, headers=headers), asyncio.Event()
         turn = Turn(
             request_id=prompt.request_id,
             room_id=prompt.room_id,
@@ -242,6 +239,7 @@ class Relay:
             created_at=self._clock.utc,
             content_limit_bytes=self._limits.answer_bytes,
             reasoning=self._limits.show_reasoning,
+            announced_elsewhere=claim.announced_elsewhere,
         )
         calls = Pump(self._backend, self._limits, self._clock, turn=turn, prompt=prompt, gathered=gathered)
         return Run(claim, epoch, turn, calls, gathered, began_at_s=self._clock.monotonic_s())

@@ -34,12 +34,19 @@ class Leave:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Ask the backend; ``extra`` is what else was sent, passed on as it came."""
+    """Ask the backend; ``extra`` is what else was sent, passed on as it came.
+
+    A server that asks in the place of its clients may name the answer, add ``headers`` of its own to the
+    backend's calls, and announce the complete messages itself.
+    """
 
     room_id: Id
     content: str
     request_id: Id | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    message_id: Id | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    announced_elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)

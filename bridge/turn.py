@@ -12,11 +12,11 @@ A backend may give the final text besides the deltas: that text is the answer. W
 what was heard, the rest is one more chunk; where it differs, the end's content is what counts.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import assert_never
 
-from bridge.errors import AnswerTooLarge, FinishReason, IllegalMove, TurnError
+from bridge.errors import AnswerTooLarge, BackendRefused, FinishReason, IllegalMove, TurnError
 from bridge.events import (
     Completed,
     Conversation,
@@ -29,9 +29,11 @@ from bridge.events import (
     Reasoning,
     Started,
     Status,
+    Stored,
     Tool,
 )
 from bridge.messages import (
+    Answered,
     Message,
     MessageChunk,
     MessageEnd,
@@ -42,6 +44,8 @@ from bridge.messages import (
     NewMessage,
 )
 from bridge.transcript import Transcript
+
+_JSON = {"Content-Type": "application/json"}
 
 
 class State(Enum):
@@ -56,8 +60,8 @@ _SPEAKS: dict[type[Event], State] = dict.fromkeys((Delta, Reasoning, Conversatio
 _ENDS: dict[type[Event], State] = dict.fromkeys((Finished, Failed, Completed), State.ENDED)
 
 MOVES: dict[State, dict[type[Event], State]] = {
-    State.CLAIMED: {Position: State.CLAIMED, Started: State.OPEN, **_SPEAKS, **_ENDS},
-    State.OPEN: {Position: State.OPEN, Started: State.OPEN, **_SPEAKS, **_ENDS},
+    State.CLAIMED: {Position: State.CLAIMED, Stored: State.CLAIMED, Started: State.OPEN, **_SPEAKS, **_ENDS},
+    State.OPEN: {Position: State.OPEN, Stored: State.OPEN, Started: State.OPEN, **_SPEAKS, **_ENDS},
     State.ENDED: {},
 }
 
@@ -86,8 +90,8 @@ class Turn:
 
     ``message_id`` is ours until the backend's first frame names its own. ``created_at`` gives the time of
     a message as ISO 8601. ``content_limit_bytes`` bounds the answer in UTF-8, and its reasoning with it.
-    A turn that is not ``streaming`` says nothing but its complete message; ``reasoning`` makes the room
-    hear what the model thinks.
+    A turn that is not ``streaming`` says nothing but its complete message; one that is
+    ``announced_elsewhere`` says all but that. ``reasoning`` makes the room hear what the model thinks.
     """
 
     def __init__(
@@ -100,6 +104,7 @@ class Turn:
         created_at: Callable[[], str],
         content_limit_bytes: int,
         reasoning: bool = False,
+        announced_elsewhere: bool = False,
     ) -> None:
         self.request_id = request_id
         self.room_id = room_id
@@ -116,6 +121,8 @@ class Turn:
         self.position = ""
         """The id of the backend's last frame that the text holds in full."""
         self._reasoning = reasoning
+        self._announced_elsewhere = announced_elsewhere
+        self._answered: Answered | None = None
         self._created_at = created_at
         self._content_limit_bytes = content_limit_bytes
         self._content_bytes = 0
@@ -165,7 +172,7 @@ class Turn:
                 self._gather(text)
             case Reasoning(text):
                 self._think(text)
-            case Position() | Conversation():
+            case Position() | Conversation() | Stored():
                 self._note(event)
             case Started(message_id):
                 self._begin(message_id)
@@ -210,8 +217,10 @@ class Turn:
         out, self._out = self._out, []
         return out
 
-    def _note(self, event: Position | Conversation) -> None:
+    def _note(self, event: Position | Conversation | Stored) -> None:
         match event:
+            case Stored(body):
+                self._keep(200, _JSON, body)
             case Position(frame_id):
                 if not self._pairs.held:  # the other half of a character is behind this frame
                     self.position = frame_id
@@ -220,6 +229,11 @@ class Turn:
                 self.conversation_id = conversation_id
             case _:
                 assert_never(event)
+
+    def _keep(self, status: int, headers: Mapping[str, str], body: str) -> None:
+        """Keep what the backend itself answered, where somebody has to say it after it."""
+        if self._announced_elsewhere:
+            self._answered = Answered(status, headers, body)
 
     def _begin(self, message_id: Id | None) -> None:
         """Take the backend's name for the answer; once something was said, the name stays."""
@@ -304,8 +318,10 @@ class Turn:
         self.finish_reason = reason
         if not self.streaming:
             return
+        if isinstance(self.error, BackendRefused) and self._answered is None:
+            self._keep(self.error.status, self.error.headers, self.error.said)
         self._say_end()
-        if self.content:
+        if self.content and not self._announced_elsewhere:
             self._say(self._answer(self.content, streamed=True))
 
     def _settle(self, content: str) -> bool:
@@ -324,10 +340,16 @@ class Turn:
         error = (self.error.code, str(self.error)) if self.error else None
         ids = (self.request_id, self.room_id, self.message_id)
         reason = self.finish_reason or "other"
-        self._say(MessageEnd(*ids, self.content, reason, error, self.conversation_id))
+        created_at = self._created_at() if self._announced_elsewhere else ""
+        kept = (self.conversation_id, created_at, self._answered)
+        self._say(MessageEnd(*ids, self.content, reason, error, *kept))
 
     def _complete(self, answer: Completed) -> None:
-        heard_start = self.state is State.OPEN
+        if answer.body:
+            self._keep(200, _JSON, answer.body)
+        if self._announced_elsewhere:
+            self._begin(answer.message_id)
+        heard_start = self.state is State.OPEN or self._announced_elsewhere
         if not heard_start and answer.message_id is not None:
             self.message_id = answer.message_id
         self._flush()
@@ -338,7 +360,8 @@ class Turn:
         else:
             self._parts = [answer.content]
         streamed = heard_start and self.streaming
-        self._say(self._answer(answer.content, streamed=streamed, answer=answer))
+        if not self._announced_elsewhere:
+            self._say(self._answer(answer.content, streamed=streamed, answer=answer))
 
     def _answer(self, content: str, *, streamed: bool, answer: Completed | None = None) -> NewMessage:
         extra = dict(answer.extra) if answer else {}

@@ -30,6 +30,7 @@ from bridge.events import (
     Reasoning,
     Started,
     Status,
+    Stored,
     Tool,
 )
 from bridge.ports import Prompt
@@ -259,6 +260,8 @@ def _meaning(event: Event) -> str:  # noqa: C901, PLR0911  (one line for each ki
             return f"status {status}"
         case Position(frame_id):
             return f"up to frame {frame_id}"
+        case Stored():
+            return "the message as it is stored"
         case Tool(_, name, state):
             return f"tool {name} {state}"
         case Finished(reason):

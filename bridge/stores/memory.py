@@ -17,7 +17,6 @@ from bridge.ports import (
     Conflict,
     Kept,
     Letter,
-    Prompt,
     Taken,
 )
 from bridge.rollout import Rollout
@@ -34,7 +33,7 @@ class _Turn:
 
     @property
     def request(self) -> Request:
-        return _request(self.claim.prompt)
+        return self.claim.prompt.asked
 
 
 class MemoryJournal:
@@ -61,7 +60,7 @@ class MemoryJournal:
         """Decide who owns the turn of a request; see `Journal.claim`."""
         self._forget_old()
         prompt = claim.prompt
-        request = _request(prompt)
+        request = prompt.asked
         known = self._turns.get(self._requests.get(request, ""))
         if known is not None:
             return Attached(known.claim.turn_id) if known.claim.digest == claim.digest else Conflict()
@@ -156,10 +155,6 @@ class MemoryJournal:
         self._rooms[room_id].discard(turn_id)
         if not self._rooms[room_id]:
             del self._rooms[room_id]
-
-
-def _request(prompt: Prompt) -> Request:
-    return (prompt.room_id, prompt.user, prompt.request_id)
 
 
 class MemoryInbox:

@@ -116,7 +116,7 @@ class RedisStore:
             "claim",
             self._prefix, self._node_id, claim.turn_id, self._asked(prompt), claim.digest,
             claim.turn_limit,
-            _json(prompt.room_id), _json(prompt.request_id), _packed(prompt), int(claim.streaming),
+            _json(prompt.room_id), _json(prompt.request_id), _packed(claim), int(claim.streaming),
             self._lease_ms, self._turn_ms, self._window_ms,
         )  # fmt: skip
         match said:
@@ -167,7 +167,7 @@ class RedisStore:
             "restore",
             self._prefix, self._node_id, claim.turn_id, taken.epoch, batch.number, int(batch.ended),
             codec.encode(batch.messages), _json(batch.position), self._asked(prompt), claim.digest,
-            _json(prompt.room_id), _json(prompt.request_id), _packed(prompt), int(claim.streaming),
+            _json(prompt.room_id), _json(prompt.request_id), _packed(claim), int(claim.streaming),
             self._lease_ms, self._turn_ms, self._window_ms, _answer(batch), int(taken.stop), INBOX_LENGTH,
             self._inbox_ms, *self._copies(_last_words(batch)),
         )  # fmt: skip
@@ -285,9 +285,11 @@ def _json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _packed(prompt: Prompt) -> str:
+def _packed(claim: Claim) -> str:
+    """Return what a node needs that takes the turn over; of the prompt all but its headers."""
+    prompt = claim.prompt
     fields = [prompt.request_id, prompt.room_id, prompt.message_id, prompt.content, prompt.user]
-    return _json([*fields, dict(prompt.extra)])
+    return _json([claim.announced_elsewhere, *fields, dict(prompt.extra)])
 
 
 def _last_words(batch: Batch) -> list[Message]:
@@ -313,7 +315,8 @@ def _transcript(turn: bytes, request: bytes, entries: list[Any]) -> Transcript:
 
 def _taken(found: list[Any]) -> Taken:
     turn, epoch, prompt, streaming, digest, position, stop, entries = found
-    asked = Prompt(*json.loads(prompt))
-    claim = Claim(turn.decode(), asked, streaming == b"1", digest.decode(), 0)
+    elsewhere, *fields = json.loads(prompt)
+    asked = Prompt(*fields)
+    claim = Claim(turn.decode(), asked, streaming == b"1", digest.decode(), 0, elsewhere)
     transcript = _transcript(turn, _json(asked.request_id).encode(), entries)
     return Taken(epoch, claim, transcript, json.loads(position or b'""'), stop == b"1")
