@@ -10,7 +10,7 @@ from collections.abc import Callable
 import socketio
 from aiohttp import web
 
-from bridge.backend import HttpBackend, Says
+from bridge.backend import HttpBackend
 from bridge.changes import Change
 from bridge.copies import Audience, Copies, Format, classic, python, sharded, streams
 from bridge.dialects import DIALECTS
@@ -19,6 +19,7 @@ from bridge.doors.admin import FlagDoor
 from bridge.doors.namespace import BridgeNamespace, EventNames
 from bridge.doors.node_servers import NodeServers
 from bridge.errors import BridgeError, SettingsError, StoreUnavailable
+from bridge.exchange import Says
 from bridge.facts import Happening
 from bridge.metrics import Metrics
 from bridge.node import Node

@@ -1,9 +1,7 @@
-"""Backend profiles: what a backend is asked and how, as TOML; a prompt and a profile make a request.
+"""Backend profiles: what a backend is asked and how, as TOML.
 
 A profile is ``config/backends/NAME.toml``. Its texts may hold ``${ENV}`` or ``${ENV:-default}``, filled in
-once at start, and ``{name}``, filled in for each prompt: ``requestId``, ``roomId``, ``messageId``,
-``content``, ``user``, what `Preparation` took, and any other field that the device sent. A text that is
-nothing but ``{name}`` keeps the JSON type of the value; a field whose value is not there is left out.
+once at start, and ``{name}``, filled in for each prompt (see `bridge.templates`).
 """
 
 import difflib
@@ -14,20 +12,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-import uritemplate
-
-from bridge.errors import PromptUnusable, SettingsError
-from bridge.events import valid_id
-from bridge.ports import Prompt
+from bridge.errors import SettingsError
 from bridge.settings import read_toml
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ENV = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
-_HOLE = re.compile(r"\{(\w+)\}")
 _RESUMES = ("none", "last-event-id")
 _METHODS = ("GET", "POST")
 _SETTINGS = ("backend_url", "dialect", "connect_s", "first_delta_s", "stall_s", "turn_s")
+_ANSWERS = ("template", "complete", "stored", "frame")
 _BODY = {"requestId": "{requestId}", "roomId": "{roomId}", "messageId": "{messageId}", "content": "{content}"}
+_MESSAGE = {
+    "messageId": "{messageId}",
+    "requestId": "{requestId}",
+    "roomId": "{roomId}",
+    "role": "assistant",
+    "content": "{content}",
+    "createdAt": "{createdAt}",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,23 @@ class CompleteCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """Where the message comes from that answers a complete call in the backend's place.
+
+    ``source`` is ``complete``: the call itself, made behind the stream, of a backend that knows repeats;
+    ``stored``: a GET of ``call``; ``frame``: the frame of the stream in which each pointer of ``where``
+    finds its value; or ``template``, which also stands in where another gives nothing. ``value`` is a JSON
+    pointer to the message in what the GET or the frame holds.
+    """
+
+    source: str = "template"
+    call: Call | None = None
+    where: Mapping[str, Any] = field(default_factory=dict)
+    value: str = ""
+    template: Any = field(default_factory=lambda: _MESSAGE)
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """A backend, as the bridge speaks to it; the default is one of which only the two paths are known.
 
@@ -79,22 +98,12 @@ class Profile:
     stream: Call = Call("/chat/messages/stream", body=_BODY)
     complete: CompleteCall | None = CompleteCall(Call("/chat/messages", body=_BODY))
     preparation: Preparation | None = None
+    answer: Answer = Answer()
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     extra_fields: bool | frozenset[str] = True
     idempotent: bool = False
     resumes: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A request, ready to be sent: ``target`` is path and query below the backend's address."""
-
-    method: str
-    target: str
-    query: Mapping[str, str]
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes | None = field(repr=False)
 
 
 def read(config: Path, name: str, environ: Mapping[str, str]) -> Profile:
@@ -110,94 +119,6 @@ def read(config: Path, name: str, environ: Mapping[str, str]) -> Profile:
     return _Reader(file, environ).profile(read_toml(file))
 
 
-def values(prompt: Prompt, taken: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the holes of a template are filled with."""
-    named = {
-        "requestId": prompt.request_id,
-        "roomId": prompt.room_id,
-        "messageId": prompt.message_id,
-        "content": prompt.content,
-        "user": prompt.user or None,
-    }
-    return {**prompt.extra, **taken, **named}
-
-
-def ask(profile: Profile, call: Call, prompt: Prompt, taken: Mapping[str, Any]) -> Asked:
-    """Return the request that ``call`` is for ``prompt``. Raises `PromptUnusable`."""
-    given = values(prompt, taken)
-    query = {name: _query_text(value) for name, value in _filled(call.query, given).items()}
-    headers = {name: _header_text(value) for name, value in _filled(profile.headers, given).items()}
-    body = None
-    if call.method != "GET":
-        fixed = {**_filled(call.defaults, given), **_extra(profile, prompt), **_filled(call.body, given)}
-        body = json.dumps(fixed, ensure_ascii=False).encode()
-    return Asked(call.method, _path(call.path, given), query, headers, body)
-
-
-def pick(value: Any, pointer: str) -> Any:
-    """Return what ``pointer`` finds in ``value``, None where there is nothing; see `CompleteCall`."""
-    for position, name in enumerate(pointer.split("/")[1:], start=1):
-        if name == "*":
-            rest = "".join(f"/{each}" for each in pointer.split("/")[position + 1 :])
-            if not isinstance(value, list):
-                return None
-            found = [pick(item, rest) for item in value]
-            return "".join(text for text in found if isinstance(text, str))
-        value = _item(value, name.replace("~1", "/").replace("~0", "~"))
-    return value
-
-
-def _item(value: Any, name: str) -> Any:
-    if isinstance(value, dict):
-        return value.get(name)
-    if isinstance(value, list) and name.isascii() and name.isdecimal() and int(name) < len(value):
-        return value[int(name)]
-    return None
-
-
-def _filled(template: Any, given: Mapping[str, Any]) -> Any:
-    if isinstance(template, Mapping):
-        pairs = ((name, _filled(each, given)) for name, each in template.items())
-        return {name: value for name, value in pairs if value is not None}
-    if isinstance(template, list):
-        return [value for value in (_filled(each, given) for each in template) if value is not None]
-    if not isinstance(template, str):
-        return template
-    alone = _HOLE.fullmatch(template)
-    return given.get(alone[1]) if alone else _HOLE.sub(lambda hole: _text(hole, given), template)
-
-
-def _text(hole: re.Match[str], given: Mapping[str, Any]) -> str:
-    value = given.get(hole[1])
-    return hole[0] if value is None else str(value)
-
-
-def _query_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def _header_text(value: Any) -> str:
-    text = str(value)
-    if not text.isprintable() or not text.isascii():
-        raise PromptUnusable("unable to ask the backend; a field cannot stand in a header")
-    return text
-
-
-def _extra(profile: Profile, prompt: Prompt) -> Mapping[str, Any]:
-    if isinstance(profile.extra_fields, bool):
-        return prompt.extra if profile.extra_fields else {}
-    return {name: value for name, value in prompt.extra.items() if name in profile.extra_fields}
-
-
-def _path(template: str, given: Mapping[str, Any]) -> str:
-    """Return the path; what a device sent can be one segment of it, and none that climbs."""
-    path = uritemplate.URITemplate(template)
-    used = {name: given[name] for name in path.variable_names if given.get(name) is not None}
-    if not all(valid_id(value) and str(value).strip(".") for value in used.values()):
-        raise PromptUnusable("unable to ask the backend; a field cannot stand in the path")
-    return str(path.expand(used))
-
-
 class _Reader:
     """Makes the profile of one file, and complains about what it cannot use."""
 
@@ -208,13 +129,24 @@ class _Reader:
     def profile(self, raw: dict[str, Any]) -> Profile:
         table = self._with_environment(raw)
         shared = {name: self._table(table, name) for name in ("body", "defaults")}
-        own = {"prepare", "stream", "complete", "headers", "extra_fields", "idempotent", "resume", *shared}
+        own = {
+            "prepare",
+            "stream",
+            "complete",
+            "answer",
+            "headers",
+            "extra_fields",
+            "idempotent",
+            "resume",
+            *shared,
+        }
         self._check_names(table, own | {*_SETTINGS})
         extra = table.get("extra_fields", False)
         return Profile(
             stream=self._call(table, "stream", shared),
             complete=self._complete(table, shared) if "complete" in table else None,
             preparation=self._preparation(table) if "prepare" in table else None,
+            answer=self._answer(table),
             headers={name: str(value) for name, value in self._table(table, "headers").items()},
             extra_fields=extra if isinstance(extra, bool) else frozenset(self._texts(extra, "extra_fields")),
             idempotent=self._one_of(table, "idempotent", (False, True)),
@@ -246,6 +178,27 @@ class _Reader:
         take = self._table(table["prepare"], "take")
         named = {name: self._pointer(take, name, "") for name in take}
         return Preparation(call, named, self._pointer(table["prepare"], "message_id", ""))
+
+    def _answer(self, table: dict[str, Any]) -> Answer:
+        said = self._table(table, "answer")
+        plain = {"from": "complete" if table.get("idempotent") and "complete" in table else "template"}
+        source = self._one_of({**plain, **said}, "from", _ANSWERS)
+        if source == "complete" and plain["from"] != source:
+            self._refuse('answer.from = "complete" needs idempotent = true and a complete call')
+        keys = {
+            "stored": ("path", "method", "query", "body", "defaults", "value"),
+            "frame": ("where", "value"),
+        }
+        self._check_names(said, {"from", "template", *keys.get(source, ())}, "answer.")
+        call = {name: said[name] for name in said if name not in ("from", "template", "value")}
+        where = self._table(said, "where")
+        return Answer(
+            source,
+            self._call({"answer": {"method": "GET", **call}}, "answer", {}) if source == "stored" else None,
+            {self._pointer({"where": pointer}, "where", ""): wanted for pointer, wanted in where.items()},
+            self._pointer(said, "value", ""),
+            self._table(said, "template") or _MESSAGE,
+        )
 
     def _path(self, call: dict[str, Any], name: str) -> str:
         path = call.get("path")

@@ -62,10 +62,12 @@ TABLE = {
     "bridge.stores.redis_flag": (CORE | PORTS | {"bridge.redis_client"}, set()),
     "bridge.remote_flag": (CORE | PORTS, {"httpx"}),
     "bridge.openfeature": (CORE | PORTS, {"openfeature"}),
-    "bridge.profiles": (CORE | PORTS | {"bridge.settings"}, {"uritemplate"}),
+    "bridge.profiles": ({"bridge.errors", "bridge.settings"}, set()),
+    "bridge.templates": (CORE | PORTS | {"bridge.profiles"}, {"uritemplate"}),
+    "bridge.exchange": (CORE | {"bridge.profiles", "bridge.templates"}, {"aiohttp", "httpx", "httpx_sse"}),
     "bridge.backend": (
-        CORE | PORTS | {"bridge.profiles"},
-        {"aiohttp", "httpx", "httpx_sse", "httpx_aiohttp"},
+        CORE | PORTS | {"bridge.exchange", "bridge.profiles", "bridge.templates"},
+        {"aiohttp", "httpx", "httpx_aiohttp"},
     ),
     "bridge.telemetry": (CORE | PORTS, {"structlog"}),
     "bridge.witnesses": (CORE | PORTS, set()),
@@ -100,7 +102,9 @@ TABLE = {
         set(),
     ),
     "bridge.commands.doctor": (
-        CORE | PORTS | {"bridge.app", "bridge.backend", "bridge.profiles", "bridge.settings"},
+        CORE
+        | PORTS
+        | {"bridge.app", "bridge.backend", "bridge.exchange", "bridge.profiles", "bridge.settings"},
         set(),
     ),
     "bridge.commands.flag": (

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from bridge.app import dialect
-from bridge.backend import Exchange, HttpBackend
+from bridge.backend import HttpBackend
 from bridge.dialects import DIALECTS
 from bridge.dialects.base import Frame
 from bridge.errors import (
@@ -33,6 +33,7 @@ from bridge.events import (
     Stored,
     Tool,
 )
+from bridge.exchange import Exchange
 from bridge.ports import Prompt
 from bridge.profiles import Call, Profile
 from bridge.settings import Settings

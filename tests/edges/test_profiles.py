@@ -8,7 +8,8 @@ import pytest
 from bridge import profiles
 from bridge.errors import PromptUnusable, SettingsError
 from bridge.ports import Prompt
-from bridge.profiles import Call, Profile, ask, pick
+from bridge.profiles import Call, Profile
+from bridge.templates import ask, pick
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 KEYS = {"OPENAI_API_KEY": "k-1", "ANTHROPIC_API_KEY": "k-2"}

@@ -1,0 +1,163 @@
+"""One streaming call of a backend: its frames and what they say, over two connections where it may resume."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import aiohttp
+import httpx
+import httpx_sse
+
+from bridge.dialects.base import Dialect, Frame
+from bridge.errors import BackendCut, BackendError, BackendUnreachable
+from bridge.events import Event, Failed, Finished, Id, Position, Started, Stored
+from bridge.framing import Framing, Repeats
+from bridge.profiles import Answer
+from bridge.templates import frame_message
+
+TRAILERS_S = 1.0
+"""How long to wait for what may follow a whole answer, where a backend leaves the connection open."""
+
+EVENT_STREAM = "text/event-stream"
+
+Says = Callable[[Mapping[str, str]], Dialect]
+Heard = tuple[Frame, list[Event]]
+
+
+class Exchange:
+    """One streaming call: its frames and what they say, over a second connection where it may resume.
+
+    ``resend`` sends the call again from behind a Last-Event-ID; None where the backend knows no such thing.
+    """
+
+    def __init__(
+        self,
+        response: httpx.Response,
+        dialect: Says,
+        resend: Callable[[str], Any] | None,
+        message_id: Id | None = None,
+    ) -> None:
+        self.response = response
+        self.dialect = dialect(response.headers)
+        self.unfinished = b""
+        """What came behind the last line end, once the bytes have ended."""
+        self._resend = resend
+        self._message_id = message_id
+        self._repeats = Repeats()
+        self._last_event_id = ""
+        self._was_resumed = False
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self.response.aclose()
+
+    async def heard(self) -> AsyncIterator[Heard]:
+        """Give each frame and what it says, until the answer has ended; the last may come without a frame."""
+        if self._message_id is not None:
+            yield Frame(""), [Started(self._message_id)]
+        while True:
+            async for frame in self._frames():
+                events = self.dialect.decode(frame)
+                yield frame, events
+                if events and isinstance(events[-1], Finished | Failed):
+                    return
+            if self.dialect.whole or not await self._resumed():
+                break
+        yield Frame(""), [self._counted(event) for event in self.dialect.eof()]
+
+    async def _frames(self) -> AsyncIterator[Frame]:
+        """Give frames until the bytes end, however they end: what that means, the dialect knows."""
+        framing = Framing(self._repeats)
+        source = httpx_sse.EventSource(_framed(self.response, framing)).aiter_sse()
+        try:
+            with translated():
+                while True:
+                    sse = await (self._trailer(source) if self.dialect.whole else anext(source))
+                    self._last_event_id = sse.id or self._last_event_id
+                    yield Frame(sse.data, sse.event if sse.event != "message" else "", sse.id)
+        except (StopAsyncIteration, BackendCut):
+            self.unfinished = framing.unfinished
+
+    @staticmethod
+    async def _trailer(source: AsyncIterator[httpx_sse.ServerSentEvent]) -> httpx_sse.ServerSentEvent:
+        try:
+            async with asyncio.timeout(TRAILERS_S):
+                return await anext(source)
+        except TimeoutError as exc:
+            raise BackendCut("unable to wait for more; the answer is whole") from exc
+
+    async def _resumed(self) -> bool:
+        """Ask for what follows the last frame, once; the decoder goes on where it was."""
+        resend, self._resend = self._resend, None
+        if resend is None or not self._last_event_id:
+            return False
+        try:
+            response = await resend(self._last_event_id)
+        except BackendError:
+            return False
+        await self.response.aclose()
+        self.response = response
+        self._was_resumed = True
+        return True
+
+    def _counted(self, event: Event) -> Event:
+        """Say of a cut that the second call was made already."""
+        if isinstance(event, Failed) and self._was_resumed:
+            event.error.final = True
+        return event
+
+
+async def events(heard: AsyncIterator[Heard]) -> AsyncIterator[Event]:
+    """Give what all frames say."""
+    async for _, said in heard:
+        for event in said:
+            yield event
+
+
+async def positioned(heard: AsyncIterator[Heard]) -> AsyncIterator[Event]:
+    """Give the events, and behind those of each frame with an id, but the last, where the stream is."""
+    async for frame, events in heard:
+        for event in events:
+            yield event
+        if frame.id and not (events and isinstance(events[-1], Finished | Failed)):
+            yield Position(frame.id)
+
+
+async def with_stored(heard: AsyncIterator[Heard], answer: Answer) -> AsyncIterator[Heard]:
+    """Let the frame that carries the stored message say so too."""
+    async for frame, events in heard:
+        body = frame_message(answer, frame.data)
+        yield frame, events if body is None else [Stored(body), *events]
+
+
+class _Framed(httpx.AsyncByteStream):
+    def __init__(self, response: httpx.Response, framing: Framing) -> None:
+        self._response = response
+        self._framing = framing
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for data in self._response.aiter_bytes():
+            if records := self._framing.feed(data):
+                yield records
+
+
+def _framed(response: httpx.Response, framing: Framing) -> httpx.Response:
+    """Return ``response`` as httpx-sse decodes it rightly: framed, and as UTF-8 whatever its headers say."""
+    headers = {"content-type": f"{EVENT_STREAM}; charset=utf-8"}
+    return httpx.Response(200, headers=headers, stream=_Framed(response, framing))
+
+
+class translated:  # noqa: N801  (reads as a word in `with translated():`)
+    """Turns what httpx raises into `BackendError`; only what surely was not sent is unreachable."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, httpx.HTTPError | aiohttp.ClientError | OSError):
+            # httpx-aiohttp calls every lost connection a connect timeout: its cause tells them apart
+            cause = error.__cause__ or error
+            if isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+                why = "the backend cannot be reached"
+                raise BackendUnreachable(f"unable to get an answer; {why}") from error
+            raise BackendCut("unable to finish the answer; the connection was lost") from error
