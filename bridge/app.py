@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import hashlib
+import ipaddress
 import logging
 import socket
 from collections.abc import Callable
@@ -14,8 +15,9 @@ from bridge.backend import HttpBackend
 from bridge.changes import Change
 from bridge.copies import Audience, Copies, Format, classic, python, sharded, streams
 from bridge.dialects import DIALECTS
-from bridge.doors import figures, health, page
+from bridge.doors import drop_in, figures, health, page
 from bridge.doors.admin import FlagDoor
+from bridge.doors.drop_in import DropIn
 from bridge.doors.namespace import BridgeNamespace, EventNames
 from bridge.doors.node_servers import NodeServers
 from bridge.errors import BridgeError, SettingsError, StoreUnavailable
@@ -26,6 +28,7 @@ from bridge.node import Node
 from bridge.node_cluster import Channels
 from bridge.ports import Clock, Inbox, Journal, LiveFlag
 from bridge.profiles import Profile
+from bridge.proxy import HEADER_LIMIT_BYTES, Proxy, as_it_came
 from bridge.pump import Limits
 from bridge.redis_client import RedisClient
 from bridge.relay import Relay
@@ -80,7 +83,9 @@ class App:
         self._profile = profile
         self._dialect = dialect(settings)
         self._clock = clock
-        self._runner: web.AppRunner | None = None
+        self._runners: list[web.AppRunner] = []
+        self.drop_in_address: str | None = None
+        """Where a chat-server finds the bridge in its backend's place, None where it does not."""
 
     async def start(self) -> str:
         """Listen, and return the address of the server. Raises `ListenError`."""
@@ -104,12 +109,44 @@ class App:
         self.metrics.flag_is((await self.flag.state()).rollout)
         self._node = asyncio.create_task(self._member.run(), name="node")
         self._neighbours = self._node_servers()
-        self._runner = web.AppRunner(self._web(), access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        listener = _listen(settings.host, settings.port)
-        await web.SockSite(self._runner, listener).start()
+        self._proxy = Proxy(
+            settings.backend_url,
+            name=self._clock.new_id(),
+            connect_s=settings.connect_s,
+            silence_s=settings.proxy_silence_s,
+        )
+        address = await self._serve(self._web(), settings.port)
+        if settings.drop_in_port and settings.drop_in != "off":
+            beside = web.Application()
+            beside.add_routes(self._drop_in(alone=True).routes())
+            self.drop_in_address = await self._serve(beside, settings.drop_in_port)
+        elif self._shares_its_address:
+            self.drop_in_address = address
+        return address
+
+    async def _serve(self, app: web.Application, port: int) -> str:
+        app.on_response_prepare.append(as_it_came)
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            shutdown_timeout=0.1,
+            auto_decompress=False,
+            max_line_size=HEADER_LIMIT_BYTES,
+            max_field_size=HEADER_LIMIT_BYTES,
+        )
+        self._runners.append(runner)
+        await runner.setup()
+        listener = _listen(self._settings.host, port)
+        await web.SockSite(runner, listener).start()
         host, port = listener.getsockname()[:2]
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+    @property
+    def _shares_its_address(self) -> bool:
+        """Whether a chat-server finds the drop-in where devices connect; see ``drop_in`` in the settings."""
+        settings = self._settings
+        chosen = settings.drop_in == "on" or (settings.drop_in == "auto" and _is_loopback(settings.host))
+        return chosen and not settings.drop_in_port
 
     async def stop(self) -> None:
         """Refuse new turns, let the running ones end, send the devices away, then close everything."""
@@ -123,8 +160,9 @@ class App:
         await self._manager.close()
         await self.sio.shutdown()
         await self._namespace.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        for runner in self._runners:
+            await runner.cleanup()
+        await self._proxy.close()
         await self._backend.close()
         await self.flag.close()
         if self._redis is not None:
@@ -275,7 +313,25 @@ class App:
         app.add_routes(figures.routes(self.metrics))
         if settings.demo:
             app.add_routes(page.routes())
+        shares = self._shares_its_address
+        app.add_routes(self._drop_in(alone=False).routes() if shares else drop_in.closed(self._profile))
         return app
+
+    def _drop_in(self, *, alone: bool) -> DropIn:
+        settings = self._settings
+        return DropIn(
+            relay=self.relay,
+            rooms=self._rooms,
+            flag=self.flag,
+            clock=self._clock,
+            backend=self._backend,
+            proxy=self._proxy,
+            profile=self._profile,
+            passed_on=self.telemetry.passed_on,
+            content_limit_bytes=settings.max_content_bytes,
+            answer_s=2 * settings.turn_s + settings.lease_s + 10.0,  # a turn, taken over at its very end
+            alone=alone,
+        )
 
 
 def _openfeature(named: str, default: Rollout, failed: Callable[[BaseException], None]) -> LiveFlag:
@@ -307,6 +363,13 @@ def dialect(settings: Settings) -> Says:
         known = ", ".join(DIALECTS)
         raise SettingsError(f"unable to use BRIDGE_DIALECT={settings.dialect!r}; it must be one of {known}")
     return says
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _listen(host: str, port: int) -> socket.socket:

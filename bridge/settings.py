@@ -21,6 +21,7 @@ _TRUE = frozenset({"1", "true", "on", "yes"})
 _FALSE = frozenset({"0", "false", "off", "no", ""})
 _HTTP_PORTS = range(65536)
 NODE_ADAPTERS = ("auto", "on", "off", "sharded", "streams")
+_DROP_IN = ("auto", "on", "off")
 
 
 def _key(env: str, default: Any, alias: str = "") -> Any:
@@ -46,6 +47,9 @@ class Settings:
     max_content_bytes: int = _key("BRIDGE_MAX_CONTENT_BYTES", 32768)
     max_answer_bytes: int = _key("BRIDGE_MAX_ANSWER_BYTES", 1024 * 1024)
     resume_window_s: float = _key("BRIDGE_RESUME_WINDOW_S", 600.0)
+    drop_in: str = _key("BRIDGE_DROP_IN", "auto")
+    drop_in_port: int = _key("BRIDGE_DROP_IN_PORT", 0)
+    proxy_silence_s: float = _key("BRIDGE_PROXY_SILENCE_S", 600.0)
     redis_url: str = _key("REDIS_URL", "")
     redis_prefix: str = _key("BRIDGE_REDIS_PREFIX", "bridge:")
     node_adapter: str = _key("BRIDGE_NODE_ADAPTER", "auto")
@@ -75,13 +79,16 @@ class Settings:
             _refuse("BRIDGE_NODE_ADAPTER", self.node_adapter, f"it must be one of {', '.join(NODE_ADAPTERS)}")
         if self.admin_url and not _is_web_address(self.admin_url):
             _refuse("BRIDGE_ADMIN_URL", self.admin_url, "it must look like http://host:port")
-        if self.port not in _HTTP_PORTS:
-            _refuse("PORT", self.port, "it must be 0 to 65535")
+        for env, port in (("PORT", self.port), ("BRIDGE_DROP_IN_PORT", self.drop_in_port)):
+            if port not in _HTTP_PORTS:
+                _refuse(env, port, "it must be 0 to 65535")
+        if self.drop_in not in _DROP_IN:
+            _refuse("BRIDGE_DROP_IN", self.drop_in, "it must be auto, on or off")
         for each in fields(self):
             value, env = getattr(self, each.name), each.metadata["env"][0]
             if each.name.endswith("_s") and not (math.isfinite(value) and value > 0):
                 _refuse(env, value, "it must be more than 0 seconds")
-            if each.type in (int, "int") and each.name != "port" and value < 1:
+            if each.type in (int, "int") and not each.name.endswith("port") and value < 1:
                 _refuse(env, value, "it must be 1 or more")
 
 

@@ -5,6 +5,7 @@ import logging
 import sys
 import time
 import uuid
+from collections import Counter
 from datetime import UTC, datetime
 from random import random
 
@@ -37,6 +38,8 @@ class LogTelemetry:
     def __init__(self) -> None:
         self._log = structlog.get_logger("bridge")
         self._dialect = ""
+        self.passed: Counter[str] = Counter()
+        """How many posts of a chat-server were passed on instead of being a turn, by reason."""
 
     def turn_ended(self, report: TurnReport) -> None:
         """Log the facts of a turn; see `Telemetry.turn_ended`."""
@@ -54,6 +57,11 @@ class LogTelemetry:
             self._log.info("backend speaks", dialect=dialect)
         if malformed:
             self._log.warning("frames skipped", dialect=dialect, malformed=malformed)
+
+    def passed_on(self, reason: str) -> None:
+        """Count and log that a chat-server's post was passed on to the backend, because it can be no turn."""
+        self.passed[reason] += 1
+        self._log.info("post passed on", reason=reason, count=self.passed[reason])
 
     def fault(self, error: BaseException) -> None:
         """Log a fault of the bridge with its trace; see `Telemetry.fault`."""

@@ -33,7 +33,15 @@ CORE = {
     "bridge.dialects.ui_message",
 }
 IMPURE = {"asyncio", "logging", "os", "random", "socket", "threading", "time", "uuid"}
-MIDDLE = {"bridge.node", "bridge.pump", "bridge.relay", "bridge.room", "bridge.rooms", "bridge.run"}
+MIDDLE = {
+    "bridge.listener",
+    "bridge.node",
+    "bridge.pump",
+    "bridge.relay",
+    "bridge.room",
+    "bridge.rooms",
+    "bridge.run",
+}
 PORTS = {"bridge.ports"}
 SOCKETS = {"bridge.sockets.device", "bridge.sockets.encoder", "bridge.sockets.line"}
 
@@ -69,6 +77,8 @@ TABLE = {
         CORE | PORTS | {"bridge.exchange", "bridge.profiles", "bridge.templates"},
         {"aiohttp", "httpx", "httpx_aiohttp"},
     ),
+    "bridge.listener": (CORE | PORTS | {"bridge.relay", "bridge.rooms"}, set()),
+    "bridge.proxy": (set(), {"aiohttp", "multidict", "yarl"}),
     "bridge.telemetry": (CORE | PORTS, {"structlog"}),
     "bridge.witnesses": (CORE | PORTS, set()),
     "bridge.metrics": (CORE | PORTS, {"prometheus_client"}),
@@ -94,6 +104,10 @@ TABLE = {
         set(),
     ),
     "bridge.doors.figures": ({"bridge.metrics"}, {"aiohttp"}),
+    "bridge.doors.drop_in": (
+        CORE | PORTS | MIDDLE | {"bridge.backend", "bridge.profiles", "bridge.proxy", "bridge.templates"},
+        {"aiohttp"},
+    ),
     "bridge.doors.health": (MIDDLE, {"aiohttp"}),
     "bridge.doors.admin": (CORE | PORTS, {"aiohttp"}),
     "bridge.doors.page": (set(), {"aiohttp"}),

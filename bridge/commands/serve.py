@@ -22,6 +22,7 @@ async def run(settings: Settings, profile: Profile) -> int:
         profile=settings.backend_profile,
         dialect=settings.dialect,
         streaming=str((await app.flag.state()).rollout),
+        drop_in=app.drop_in_address,
     )
     await stop.wait()
     app.telemetry.said("draining", running=app.relay.running, drain_s=settings.drain_s)

@@ -1,0 +1,193 @@
+"""Passes requests on to the backend as they come, and its answers back as they come (RFC 9110, 7.6).
+
+Bodies are streamed both ways and never decoded, no redirect is followed, no cookie is kept, no environment
+proxy is used. Only what concerns one connection is left out; who asked, and how, is added for the backend.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from typing import Any, TypeVar
+
+import aiohttp
+from aiohttp import web
+from multidict import CIMultiDict
+from yarl import URL
+
+HOP_BY_HOP = frozenset({"connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"})
+"""They concern one connection (RFC 9110, 7.6.1), and so does what Connection names."""
+HEADER_LIMIT_BYTES = 64 * 1024
+"""One line of a head: cookies of a chat-server grow beyond the 8 KiB that aiohttp takes by itself."""
+KEEPALIVE_S = 3.0
+"""As towards the streaming backend: idle connections end before the backend ends them."""
+GLANCE_S = 0.25
+"""How often a call in flight looks whether its caller is still there."""
+CALLER_GONE = 499
+_OURS = frozenset({"host", "expect", "trailer"})
+"""Said anew towards the backend, answered already, and not passed on by the library."""
+_ADDED = ("Date", "Server", "Content-Type")
+
+T = TypeVar("T")
+
+
+class CallerGone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class Proxy:
+    """Passes requests on to ``base_url``; ``name`` is this process in ``Via``, where it shows a loop.
+
+    A connection may take ``connect_s``, and either side may be silent for ``silence_s``.
+    """
+
+    def __init__(self, base_url: str, *, name: str, connect_s: float, silence_s: float) -> None:
+        self._base = str(URL(base_url).with_user(None)).rstrip("/")
+        self._via = f"1.1 bridge-{name}"
+        self._silence_s = silence_s
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=silence_s),
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+            auto_decompress=False,
+            max_line_size=HEADER_LIMIT_BYTES,
+            max_field_size=HEADER_LIMIT_BYTES,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Proxy {self._base}>"
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+    async def pass_on(
+        self,
+        request: web.Request,
+        begun: bytes = b"",
+        more: Mapping[str, str] | None = None,
+        otherwise: web.Response | None = None,
+    ) -> web.StreamResponse:
+        """Pass ``request`` on, and its answer back; ``begun`` is what was read of its body.
+
+        ``more`` are headers in the place of its own. ``otherwise`` is answered where the backend is not
+        to be reached. Raises `CallerGone`.
+        """
+        if self._via in request.headers.get("Via", ""):
+            return error(508, "loop", "unable to pass the request on; BACKEND_URL leads back to the bridge")
+        if "websocket" in request.headers.get("Upgrade", "").lower():
+            return error(501, "no_upgrade", "unable to pass the request on; websockets are not proxied")
+        return await while_there(request, self._passed(request, begun, more or {}, otherwise))
+
+    async def _passed(
+        self, request: web.Request, begun: bytes, more: Mapping[str, str], otherwise: web.Response | None
+    ) -> web.StreamResponse:
+        headers = self._headers(request)
+        headers.update(more)
+        data = self._body(request, begun) if request.can_read_body else begun or None
+        url = URL(self._base + request.raw_path, encoded=True)
+        try:
+            async with self._session.request(
+                request.method, url, headers=headers, data=data, allow_redirects=False
+            ) as answer:
+                return await _give_back(request, answer)
+        except TimeoutError:  # aiohttp's are of this kind, and of the next
+            return otherwise or error(504, "backend_timeout", "unable to answer; the backend took too long")
+        except (aiohttp.ClientError, OSError):
+            why = "the backend cannot be reached, or hung up"
+            return otherwise or error(502, "backend_unavailable", f"unable to answer; {why}")
+
+    def _headers(self, request: web.Request) -> CIMultiDict[str]:
+        headers = _end_to_end(request.raw_headers)
+        for name in _OURS & {each.lower() for each in headers}:
+            del headers[name]
+        for name, value in forwarded(request).items():
+            headers[name] = value
+        headers.add("Via", self._via)
+        return headers
+
+    async def _body(self, request: web.Request, begun: bytes) -> AsyncIterator[bytes]:
+        if begun:
+            yield begun
+        while True:
+            async with asyncio.timeout(self._silence_s):
+                data = await request.content.readany()
+            if not data:
+                return
+            yield data
+
+
+class _Passed(web.StreamResponse):
+    """An answer of the backend: `as_it_came` takes off what aiohttp adds to any answer."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        headers = _end_to_end(answer.raw_headers)
+        super().__init__(status=answer.status, reason=answer.reason, headers=headers)
+        self._added = [name for name in _ADDED if name not in headers]
+
+    def take_off_added(self) -> None:
+        for name in self._added:
+            self.headers.popall(name, None)
+
+
+async def as_it_came(_: web.Request, response: web.StreamResponse) -> None:
+    """Let the headers of a passed answer be the backend's; for ``on_response_prepare`` of an application."""
+    if isinstance(response, _Passed):
+        response.take_off_added()
+
+
+async def _give_back(request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+    response = _Passed(answer)
+    try:
+        await response.prepare(request)
+        async for data in answer.content.iter_any():
+            await response.write(data)
+        await response.write_eof()
+    except (aiohttp.ClientError, OSError):  # cut: the caller must not take it for the whole
+        if request.transport is not None:
+            request.transport.close()
+    return response
+
+
+def forwarded(request: web.Request) -> dict[str, str]:
+    """Return the headers that tell the backend who asked, and where."""
+    before = request.headers.get("X-Forwarded-For")
+    caller = request.remote or "unknown"
+    return {
+        "X-Forwarded-For": f"{before}, {caller}" if before else caller,
+        "X-Forwarded-Host": request.headers.get("X-Forwarded-Host", request.host),
+        "X-Forwarded-Proto": request.headers.get("X-Forwarded-Proto", request.scheme),
+    }
+
+
+def _end_to_end(raw: Iterable[tuple[bytes, bytes]]) -> CIMultiDict[str]:
+    """Return the headers that concern more than one connection, each as it was written."""
+    headers = CIMultiDict(
+        (name.decode("ascii"), value.decode("utf-8", "surrogateescape")) for name, value in raw
+    )
+    named = ",".join(headers.getall("Connection", [])).lower().split(",")
+    for name in (HOP_BY_HOP | {each.strip() for each in named}) & {each.lower() for each in headers}:
+        del headers[name]
+    return headers
+
+
+async def while_there(request: web.Request, doing: Coroutine[Any, Any, T]) -> T:
+    """Return what ``doing`` gives, and end it once the caller has gone. Raises `CallerGone`.
+
+    aiohttp tells a handler that its caller has gone only when it writes. It could cancel all handlers
+    then, but those of the Socket.IO machinery must come to their own end.
+    """
+    task = asyncio.ensure_future(doing)
+    try:
+        while not (await asyncio.wait({task}, timeout=GLANCE_S))[0]:
+            if request.transport is None or request.transport.is_closing():
+                raise CallerGone
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+
+
+def error(status: int, code: str, message: str) -> web.Response:
+    """Return an error of the bridge itself as JSON."""
+    return web.json_response({"error": {"code": code, "message": message}}, status=status)
