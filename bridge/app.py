@@ -11,6 +11,7 @@ from collections.abc import Callable
 import socketio
 from aiohttp import web
 
+from bridge.answers import Answers
 from bridge.backend import HttpBackend
 from bridge.changes import Change
 from bridge.copies import Audience, Copies, Format, classic, python, sharded, streams
@@ -319,17 +320,19 @@ class App:
 
     def _drop_in(self, *, alone: bool) -> DropIn:
         settings = self._settings
+        wait_s = (
+            2 * settings.turn_s + settings.lease_s + 10.0
+        )  # for a turn that is taken over at its very end
         return DropIn(
             relay=self.relay,
             rooms=self._rooms,
             flag=self.flag,
             clock=self._clock,
-            backend=self._backend,
+            answers=Answers(self._backend, self._proxy, self._profile, wait_s=wait_s),
             proxy=self._proxy,
             profile=self._profile,
             passed_on=self.telemetry.passed_on,
             content_limit_bytes=settings.max_content_bytes,
-            answer_s=2 * settings.turn_s + settings.lease_s + 10.0,  # a turn, taken over at its very end
             alone=alone,
         )
 

@@ -6,6 +6,7 @@ proxy is used. Only what concerns one connection is left out; who asked, and how
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 import aiohttp
@@ -72,29 +73,19 @@ class Proxy:
         ``more`` are headers in the place of its own. ``otherwise`` is answered where the backend is not
         to be reached. Raises `CallerGone`.
         """
+        target = request.raw_path if request.raw_path.startswith("/") else request.rel_url.raw_path_qs
+        if not target.startswith("/"):
+            return error(400, "bad_target", "unable to pass the request on; its target is no path")
         if self._via in request.headers.get("Via", ""):
             return error(508, "loop", "unable to pass the request on; BACKEND_URL leads back to the bridge")
         if "websocket" in request.headers.get("Upgrade", "").lower():
             return error(501, "no_upgrade", "unable to pass the request on; websockets are not proxied")
-        return await while_there(request, self._passed(request, begun, more or {}, otherwise))
-
-    async def _passed(
-        self, request: web.Request, begun: bytes, more: Mapping[str, str], otherwise: web.Response | None
-    ) -> web.StreamResponse:
         headers = self._headers(request)
-        headers.update(more)
+        headers.update(more or {})
         data = self._body(request, begun) if request.can_read_body else begun or None
-        url = URL(self._base + request.raw_path, encoded=True)
-        try:
-            async with self._session.request(
-                request.method, url, headers=headers, data=data, allow_redirects=False
-            ) as answer:
-                return await _give_back(request, answer)
-        except TimeoutError:  # aiohttp's are of this kind, and of the next
-            return otherwise or error(504, "backend_timeout", "unable to answer; the backend took too long")
-        except (aiohttp.ClientError, OSError):
-            why = "the backend cannot be reached, or hung up"
-            return otherwise or error(502, "backend_unavailable", f"unable to answer; {why}")
+        url = URL(self._base + target, encoded=True)
+        call = self._session.request(request.method, url, headers=headers, data=data, allow_redirects=False)
+        return await while_there(request, _exchanged(request, call, otherwise))
 
     def _headers(self, request: web.Request) -> CIMultiDict[str]:
         headers = _end_to_end(request.raw_headers)
@@ -125,6 +116,7 @@ class _Passed(web.StreamResponse):
         self._added = [name for name in _ADDED if name not in headers]
 
     def take_off_added(self) -> None:
+        """Take off what the backend did not say."""
         for name in self._added:
             self.headers.popall(name, None)
 
@@ -133,6 +125,21 @@ async def as_it_came(_: web.Request, response: web.StreamResponse) -> None:
     """Let the headers of a passed answer be the backend's; for ``on_response_prepare`` of an application."""
     if isinstance(response, _Passed):
         response.take_off_added()
+
+
+async def _exchanged(
+    request: web.Request,
+    call: AbstractAsyncContextManager[aiohttp.ClientResponse],
+    otherwise: web.Response | None,
+) -> web.StreamResponse:
+    try:
+        async with call as answer:
+            return await _give_back(request, answer)
+    except TimeoutError:  # aiohttp's are of this kind, and of the next
+        return otherwise or error(504, "backend_timeout", "unable to answer; the backend took too long")
+    except (aiohttp.ClientError, OSError):
+        why = "the backend cannot be reached, or hung up"
+        return otherwise or error(502, "backend_unavailable", f"unable to answer; {why}")
 
 
 async def _give_back(request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:

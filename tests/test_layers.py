@@ -79,6 +79,10 @@ TABLE = {
     ),
     "bridge.listener": (CORE | PORTS | {"bridge.relay", "bridge.rooms"}, set()),
     "bridge.proxy": (set(), {"aiohttp", "multidict", "yarl"}),
+    "bridge.answers": (
+        CORE | PORTS | {"bridge.backend", "bridge.profiles", "bridge.proxy", "bridge.templates"},
+        {"aiohttp"},
+    ),
     "bridge.telemetry": (CORE | PORTS, {"structlog"}),
     "bridge.witnesses": (CORE | PORTS, set()),
     "bridge.metrics": (CORE | PORTS, {"prometheus_client"}),
@@ -105,7 +109,7 @@ TABLE = {
     ),
     "bridge.doors.figures": ({"bridge.metrics"}, {"aiohttp"}),
     "bridge.doors.drop_in": (
-        CORE | PORTS | MIDDLE | {"bridge.backend", "bridge.profiles", "bridge.proxy", "bridge.templates"},
+        CORE | PORTS | MIDDLE | {"bridge.answers", "bridge.profiles", "bridge.proxy", "bridge.templates"},
         {"aiohttp"},
     ),
     "bridge.doors.health": (MIDDLE, {"aiohttp"}),

@@ -7,22 +7,22 @@ so does all where the flag is off. The chat-server announces the complete messag
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from aiohttp import web
 
-from bridge.backend import HttpBackend
-from bridge.errors import BackendError, RequestError
+from bridge.answers import Answers, Post
+from bridge.errors import RequestError
 from bridge.events import Id, valid_id
 from bridge.listener import end_of, under_way
-from bridge.messages import MessageEnd, event_name, payload
-from bridge.ports import Clock, Flag, Prompt
-from bridge.profiles import Profile
+from bridge.messages import event_name, payload
+from bridge.ports import Clock, Flag
+from bridge.profiles import Call, Profile
 from bridge.proxy import CALLER_GONE, CallerGone, Proxy, error, forwarded, while_there
 from bridge.relay import Relay
-from bridge.requests import Send, parse_send
+from bridge.requests import parse_send
 from bridge.rooms import Rooms
-from bridge.templates import ask, fill, posted
+from bridge.templates import posted
 
 BODY_LIMIT_BYTES = 512 * 1024
 """More than the content and the other fields of a send may take, written in any way."""
@@ -33,21 +33,11 @@ _OWN = frozenset({"authorization", "cookie", "user-agent", "accept-language", "t
 _RESERVED = ("/socket.io", "/admin", "/healthz", "/readyz", "/metrics")
 
 
-@dataclass(frozen=True, slots=True)
-class _Post:
-    """A complete call that can be a turn; ``named`` when it brought its request id."""
-
-    body: bytes
-    send: Send
-    user: str
-    named: bool
-
-
 class DropIn:
     """The way in for a chat-server; ``passed_on`` is told why a POST could not be a turn.
 
-    ``answer_s`` is how long a POST waits for the end of its turn, takeovers included. ``alone`` when no other
-    door listens at the same address: then no path of the backend is hidden by one of the bridge's.
+    ``alone`` when no other door listens at the same address: then the bridge hides no path of the backend
+    but one.
     """
 
     def __init__(
@@ -57,32 +47,29 @@ class DropIn:
         rooms: Rooms,
         flag: Flag,
         clock: Clock,
-        backend: HttpBackend,
+        answers: Answers,
         proxy: Proxy,
         profile: Profile,
         passed_on: Callable[[str], None],
         content_limit_bytes: int,
-        answer_s: float,
         alone: bool,
     ) -> None:
         self._relay = relay
         self._rooms = rooms
         self._flag = flag
         self._clock = clock
-        self._backend = backend
+        self._answers = answers
         self._proxy = proxy
         self._profile = profile
         self._passed_on = passed_on
         self._content_limit_bytes = content_limit_bytes
-        self._answer_s = answer_s
         self._reserved = () if alone else _RESERVED
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes of this door; the last takes every path, so they stand behind all others."""
         routes = [web.get("/chat/rooms/{roomId}/active", self._active, allow_head=False)]
-        complete = self._profile.complete
-        if complete is not None and "{" not in complete.call.path:
-            routes.append(web.route(complete.call.method, complete.call.path, self._complete))
+        if call := _complete_call(self._profile):
+            routes.append(web.route(call.method, call.path, self._complete))
         return [*routes, web.route("*", "/{path:.*}", self._any)]
 
     async def _any(self, request: web.Request) -> web.StreamResponse:
@@ -120,22 +107,24 @@ class DropIn:
         except CallerGone:
             return web.Response(status=CALLER_GONE)
 
-    async def _turn(self, request: web.Request, post: _Post) -> web.StreamResponse:
+    async def _turn(self, request: web.Request, post: Post) -> web.StreamResponse:
         try:
             async with end_of(self._relay, self._rooms, post.send, post.user) as ended:
-                return await while_there(request, self._answer(request, post, ended))
+                return await while_there(request, self._answers.give(request, post, ended))
         except RequestError as refusal:  # busy, draining, ...: what a bridge cannot take, the backend can
             self._passed_on(refusal.code)
             return await self._pass(request, post.body)
         except CallerGone:
             return web.Response(status=CALLER_GONE)
 
-    def _post(self, request: web.Request, body: bytes) -> _Post:
+    def _post(self, request: web.Request, body: bytes) -> Post:
         """Return the turn that ``body`` asks for. Raises `RequestError` where it is none."""
-        complete = self._profile.complete
-        if complete is None or request.query_string:
-            raise RequestError("bad_field", "unable to read the call; it has a query")
-        given, extra = posted(complete.call, _object(body))
+        call = _complete_call(self._profile)
+        if call is None or request.query_string:
+            raise RequestError(
+                "bad_field", "unable to read the call; the streaming call could not have its query"
+            )
+        given, extra = posted(call, _object(body))
         key = request.headers.get("Idempotency-Key")
         request_id = given.get("requestId", key if valid_id(key) else None)
         named = {"roomId": given.get("roomId"), "content": given.get("content"), "requestId": request_id}
@@ -148,56 +137,7 @@ class DropIn:
             headers=_own(request),
             announced_elsewhere=True,
         )
-        return _Post(body, send, str(user), send.request_id == request_id)
-
-    async def _answer(
-        self, request: web.Request, post: _Post, ended: asyncio.Future[MessageEnd]
-    ) -> web.StreamResponse:
-        try:
-            async with asyncio.timeout(self._answer_s):
-                end = await ended
-        except TimeoutError:
-            return error(504, "turn_timeout", "unable to answer; the turn has no end")
-        if end.answered is not None:
-            return web.Response(
-                status=end.answered.status, headers=end.answered.headers, text=end.answered.body
-            )
-        prompt = _prompt(post, end)
-        if end.error is not None and end.finish_reason != "cancelled":
-            return await self._failed(request, post, prompt, end)
-        return await self._told(request, post, prompt, end)
-
-    async def _failed(
-        self, request: web.Request, post: _Post, prompt: Prompt, end: MessageEnd
-    ) -> web.StreamResponse:
-        """Answer for a turn without its own end: a backend that knows repeats may have more to say."""
-        code, why = end.error or ("", "")
-        failure = error(504 if end.finish_reason == "timeout" else 502, code, why)
-        return await self._again(request, post, prompt, failure) if self._profile.idempotent else failure
-
-    async def _told(
-        self, request: web.Request, post: _Post, prompt: Prompt, end: MessageEnd
-    ) -> web.StreamResponse:
-        told = web.Response(text=template(self._profile, prompt, end), content_type="application/json")
-        if end.finish_reason == "cancelled":  # the backend may have gone on; the room heard no more than this
-            return told
-        if self._profile.answer.source == "complete":
-            return await self._again(request, post, prompt, told)
-        try:
-            body = await self._backend.stored(prompt)
-        except BackendError:
-            body = None
-        return told if body is None else web.Response(text=body, content_type="application/json")
-
-    async def _again(
-        self, request: web.Request, post: _Post, prompt: Prompt, otherwise: web.Response
-    ) -> web.StreamResponse:
-        """Make the chat-server's own call, now that the turn is over: the same request, the same message."""
-        body, more = post.body, {"Idempotency-Key": str(prompt.request_id)}
-        if not post.named and self._profile.complete is not None:
-            body = ask(self._profile, self._profile.complete.call, prompt, {}).body or b""
-            more["Content-Length"] = str(len(body))
-        return await self._proxy.pass_on(request, body, more, otherwise)
+        return Post(body, send, str(user), send.request_id == request_id)
 
 
 def closed(profile: Profile) -> list[web.RouteDef]:
@@ -207,21 +147,14 @@ def closed(profile: Profile) -> list[web.RouteDef]:
     async def refuse(_: web.Request) -> web.Response:
         return error(404, "drop_in_off", f"unable to stand in the backend's place; {why}")
 
-    if profile.complete is None or "{" in profile.complete.call.path:
-        return []
-    return [web.route(profile.complete.call.method, profile.complete.call.path, refuse)]
+    call = _complete_call(profile)
+    return [web.route(call.method, call.path, refuse)] if call else []
 
 
-def template(profile: Profile, prompt: Prompt, end: MessageEnd) -> str:
-    """Return the message as the profile's template says it, in JSON."""
-    told = {
-        "content": end.content,
-        "createdAt": end.created_at,
-        "finishReason": end.finish_reason,
-        "conversationId": end.conversation_id,
-    }
-    prompt = replace(prompt, content=end.content)
-    return json.dumps(fill(profile.answer.template, prompt, told), ensure_ascii=False)
+def _complete_call(profile: Profile) -> Call | None:
+    """Return the call that the door answers; one whose path is not always the same cannot be told apart."""
+    call = profile.complete.call if profile.complete else None
+    return call if call and "{" not in call.path else None
 
 
 async def _read(request: web.Request) -> bytes:
@@ -254,10 +187,3 @@ def _own(request: web.Request) -> dict[str, str]:
     if not all(value.isascii() and value.isprintable() for value in own.values()):
         raise RequestError("bad_text", "unable to read the call; its headers are not ASCII")
     return {**own, **{name.lower(): value for name, value in forwarded(request).items()}}
-
-
-def _prompt(post: _Post, end: MessageEnd) -> Prompt:
-    send = post.send
-    return Prompt(
-        end.request_id, send.room_id, end.message_id, send.content, post.user, send.extra, send.headers
-    )
