@@ -55,9 +55,9 @@ class Script:
 
 
 @contextlib.asynccontextmanager
-async def running(script, **chosen):
+async def running(script, chosen_profile=None, **chosen):
     settings = {"chat_streaming_enabled": True, "admin_token": "secret", "drain_s": 0.3, **chosen}
-    app = App(Settings(port=0, backend_url=script.url, **settings), Profile())
+    app = App(Settings(**{"port": 0, **settings}, backend_url=script.url), chosen_profile or Profile())
     app.address = await app.start()
     try:
         yield app
