@@ -122,7 +122,8 @@ TABLE = {
     "bridge.commands.doctor": (
         CORE
         | PORTS
-        | {"bridge.app", "bridge.backend", "bridge.exchange", "bridge.profiles", "bridge.settings"},
+        | {"bridge.answers", "bridge.app", "bridge.backend", "bridge.exchange", "bridge.profiles"}
+        | {"bridge.commands.comparison", "bridge.settings", "bridge.templates"},
         set(),
     ),
     "bridge.commands.flag": (
@@ -131,6 +132,7 @@ TABLE = {
         | {"bridge.redis_client", "bridge.remote_flag", "bridge.settings", "bridge.stores.redis_flag"},
         set(),
     ),
+    "bridge.commands.comparison": (set(), set()),
     "bridge.commands.proof": (set(), {"httpx", "socketio"}),  # real clients, as a user has them
     "bridge.commands.children": ({"bridge.errors"}, {"httpx"}),
     "bridge.commands.redis_server": ({"bridge.commands.children"}, set()),

@@ -5,11 +5,14 @@ import json
 import time
 import uuid
 from collections.abc import Awaitable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import assert_never
 
+from bridge.answers import told
 from bridge.app import dialect
 from bridge.backend import HttpBackend
+from bridge.commands.comparison import differences
 from bridge.dialects import DIALECTS
 from bridge.dialects.base import Frame
 from bridge.errors import (
@@ -26,6 +29,7 @@ from bridge.events import (
     Event,
     Failed,
     Finished,
+    Id,
     Position,
     Reasoning,
     Started,
@@ -34,9 +38,11 @@ from bridge.events import (
     Tool,
 )
 from bridge.exchange import Exchange
+from bridge.messages import MessageEnd
 from bridge.ports import Prompt
 from bridge.profiles import Call, Profile
 from bridge.settings import Settings
+from bridge.templates import ask, frame_message, pick, posted
 
 SHOWN_ALIKE = 3
 """So many frames of text in a row are shown, the rest is counted."""
@@ -62,6 +68,9 @@ class Findings:
 
     wrong: list[str] = field(default_factory=list)
     text: str | None = None
+    end: MessageEnd | None = None
+    stored: str | None = None
+    completed: Completed | None = None
 
     def add(self, why: str) -> None:
         """Print and keep something that is wrong."""
@@ -81,6 +90,9 @@ async def run(settings: Settings, profile: Profile, content: str) -> int:
     try:
         await _within(settings.turn_s, findings, _stream(backend, profile, prompt, settings, findings))
         await _within(settings.turn_s, findings, _complete(backend, profile, prompt, findings))
+        if findings.end is not None and findings.completed is not None:
+            drop_in = _drop_in(backend, profile, prompt, settings, findings)
+            await _within(settings.turn_s, findings, drop_in)
     finally:
         await backend.close()
     if not findings.wrong:
@@ -133,6 +145,11 @@ async def _stream(
             findings.add(watch.late())
         else:
             _judge(exchange, watch, findings)
+            if profile.answer.source == "frame":
+                bodies = (frame_message(profile.answer, frame.data) for frame in watch.frames)
+                findings.stored = next((body for body in bodies if body is not None), None)
+            if not findings.wrong:
+                findings.end = watch.end_of(prompt, findings.text or "")
 
 
 async def _complete(backend: HttpBackend, profile: Profile, prompt: Prompt, findings: Findings) -> None:
@@ -142,12 +159,42 @@ async def _complete(backend: HttpBackend, profile: Profile, prompt: Prompt, find
     print(f"complete  {_spoken(profile.complete.call)}, the text at {profile.complete.content}")
     asked = prompt
     if not profile.idempotent:  # a repeat might make a second answer, so this is another request
-        asked = Prompt(uuid.uuid4().hex, prompt.room_id, uuid.uuid4().hex, prompt.content)
+        asked = _another(prompt)
     began_s = time.monotonic()
-    answer = await backend.complete(asked)
+    answer = findings.completed = await backend.complete(asked)
     print(f"          {len(answer.content)} characters after {_ms(time.monotonic() - began_s)}")
     if profile.idempotent and findings.text not in (None, answer.content):
         findings.add("a repeated request got another answer: the profile must not say idempotent = true")
+
+
+async def _drop_in(
+    backend: HttpBackend, profile: Profile, prompt: Prompt, settings: Settings, findings: Findings
+) -> None:
+    """Compare what a chat-server would get of the bridge with what it gets of the backend."""
+    end, completed, complete = findings.end, findings.completed, profile.complete
+    if end is None or completed is None or complete is None:
+        return
+    given, _ = posted(complete.call, json.loads(ask(profile, complete.call, prompt, {}).body or b"null"))
+    if (given.get("roomId"), given.get("content")) != (prompt.room_id, prompt.content):
+        print("drop-in   none: the body of the complete call does not say room and content")
+        return
+    print(f"drop-in   the answer comes from {profile.answer.source}")
+    prompt = replace(prompt, message_id=end.message_id)
+    answer = completed.body if profile.answer.source == "complete" else findings.stored
+    answer = answer or await backend.stored(prompt) or told(profile, prompt, end)
+    direct = (await backend.complete(_another(prompt))).body if profile.idempotent else completed.body
+    found = differences(json.loads(answer), json.loads(direct))
+    if pick(json.loads(answer), complete.message_id) != end.message_id:
+        found.append("the message has another name than the chunks")
+    for difference in found:
+        if settings.drop_in == "on" or settings.drop_in_port:
+            findings.add(f"drop-in: {difference}: see [answer] of the profile")
+        else:
+            print(f"          {difference}: see [answer] of the profile, if a chat-server is in front")
+
+
+def _another(prompt: Prompt) -> Prompt:
+    return Prompt(uuid.uuid4().hex, prompt.room_id, uuid.uuid4().hex, prompt.content)
 
 
 class _Watch:
@@ -159,6 +206,7 @@ class _Watch:
         self.ending: Finished | Failed | None = None
         self.deltas_s: list[float] = []
         self.parts: list[str] = []
+        self.named: Id | None = None
         self._began_s = began_s
         self._alike = 0
 
@@ -174,6 +222,13 @@ class _Watch:
         finally:
             self.fold()
 
+    def end_of(self, prompt: Prompt, text: str) -> MessageEnd:
+        """Return the end that a room would hear of ``text``."""
+        reason = self.ending.reason if isinstance(self.ending, Finished) else "other"
+        named = prompt.message_id if self.named is None else self.named
+        now = datetime.now(UTC).isoformat()
+        return MessageEnd(prompt.request_id, prompt.room_id, named, text, reason, created_at=now)
+
     def late(self) -> str:
         """Return which deadline was missed."""
         if self.parts:
@@ -188,6 +243,8 @@ class _Watch:
         self.deltas_s += [after_s] * len(texts)
         self.parts += texts
         for event in events:
+            if isinstance(event, Started) and event.message_id is not None:
+                self.named = event.message_id
             if isinstance(event, Finished | Failed):
                 self.ending = event
         only_text = bool(texts) and len(texts) == len(events)

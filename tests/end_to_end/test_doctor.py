@@ -39,6 +39,31 @@ async def test_every_profile_is_well(examine, name):
     assert "the end: stop" in said
 
 
+@pytest.mark.parametrize("name", ["default", "reference", "fastapi", "use_chat", "trpc"])
+async def test_what_answers_a_chat_server_has_the_shape_of_the_backends_own_answer(examine, name):
+    status, said, wrong = await examine(name, drop_in="on")
+    assert (status, wrong) == (0, []), said
+    assert "drop-in   the answer comes from " in said
+
+
+async def test_a_call_that_names_no_room_is_none_for_a_drop_in(examine):
+    _, said, _ = await examine("openai_chat", drop_in="on")
+    assert "drop-in   none" in said
+
+
+@pytest.mark.parametrize("drop_in", ["on", "auto"])
+async def test_an_answer_of_another_shape_is_named(examine, tmp_path, monkeypatch, drop_in):
+    (tmp_path / "backends").mkdir()
+    plain = (CONFIG / "backends" / "default.toml").read_text("utf-8")
+    told = plain.replace('createdAt = "{createdAt}"', "createdAt = 5\nmood = 'good'")
+    (tmp_path / "backends" / "odd.toml").write_text(told.replace('role = "assistant"\n', ""), "utf-8")
+    monkeypatch.setattr("test_doctor.CONFIG", tmp_path)
+    status, said, wrong = await examine("odd", drop_in=drop_in)
+    for difference in ("/role is missing", "/mood is one too many", "/createdAt is a number and not a text"):
+        assert difference in said
+    assert (status, len(wrong)) == ((1, 3) if drop_in == "on" else (0, 0))
+
+
 COMPLAINTS = {
     "status-503": "status 503",
     "status-429": "status 429: it wants fewer calls",
