@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import random
 
 import pytest
@@ -120,6 +121,20 @@ async def test_a_turn_that_is_given_away_can_be_taken_at_once(nodes):
     (taken,) = await two.overdue()
     assert taken.epoch == 2
     assert not await one.release("t-1", 1)
+
+
+async def test_a_takeover_knows_who_announces_the_turn_and_has_no_secrets_of_its_asker(nodes):
+    one, two = await nodes("one", lease_s=60.0), await nodes("two")
+    asked = dataclasses.replace(claim().prompt, headers={"authorization": "Bearer secret"})
+    await one.claim(dataclasses.replace(claim(), prompt=asked, announced_elsewhere=True))
+    client = nodes.client()
+    kept = await client.commands.hgetall(f"{nodes.prefix}turn:t-1")
+    await client.close()
+    assert not any(b"secret" in value for value in kept.values())
+    await one.release("t-1", 1)
+    (taken,) = await two.overdue()
+    assert taken.claim.announced_elsewhere
+    assert taken.claim.prompt == claim().prompt
 
 
 async def test_a_stop_reaches_the_owner_and_comes_back_with_its_next_batch(nodes):
