@@ -1,18 +1,19 @@
 """What answers a complete call in the backend's place once its turn is over: what the backend would say.
 
-In this order: what it said already; for an answer that came to its own end, what the profile names; for one
-that did not, the complete call of a backend that knows repeats, else the error.
+In this order: the message that it gave already; for an answer that came to its own end, what the profile
+names; for one that did not, the complete call of a backend that knows repeats, else its refusal or an error.
 """
 
 import asyncio
 import json
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 
 from aiohttp import web
 
 from bridge.backend import HttpBackend
 from bridge.errors import BackendError
-from bridge.messages import MessageEnd
+from bridge.messages import Answered, MessageEnd
 from bridge.ports import Prompt
 from bridge.profiles import Profile
 from bridge.proxy import Proxy, error
@@ -57,9 +58,8 @@ class Answers:
                 end = await ended
         except TimeoutError:
             return error(504, "turn_timeout", "unable to answer; nobody tells the end of the turn")
-        if end.answered is not None:
-            status, headers, body = end.answered
-            return web.Response(status=status, headers=headers, text=body)
+        if end.answered is not None and end.answered.status == HTTPStatus.OK:
+            return _given(end.answered)
         if end.finish_reason == "cancelled":  # the backend may have gone on; the room heard no more than this
             return _json(told(self._profile, post.prompt(end), end))
         if end.error is not None:
@@ -69,6 +69,8 @@ class Answers:
     async def _failed(self, request: web.Request, post: Post, end: MessageEnd) -> web.StreamResponse:
         code, why = end.error or ("", "")
         failure = error(504 if end.finish_reason == "timeout" else 502, code, why)
+        if end.answered is not None:
+            failure = _given(end.answered)
         return await self._again(request, post, end, failure) if self._profile.idempotent else failure
 
     async def _whole(self, request: web.Request, post: Post, end: MessageEnd) -> web.StreamResponse:
@@ -102,6 +104,10 @@ def told(profile: Profile, prompt: Prompt, end: MessageEnd) -> str:
     }
     answered = replace(prompt, content=end.content)
     return json.dumps(fill(profile.answer.template, answered, said), ensure_ascii=False)
+
+
+def _given(answered: Answered) -> web.Response:
+    return web.Response(status=answered.status, headers=answered.headers, text=answered.body)
 
 
 def _json(text: str) -> web.Response:

@@ -276,6 +276,15 @@ async def test_a_refusal_is_given_as_the_backend_gave_it(chat, bridge, http):
     assert len(chat.calls) == 1
 
 
+async def test_what_refuses_the_stream_of_a_backend_that_knows_repeats_need_not_refuse_the_call(chat, http):
+    chat.status = 422
+    async with running(chat, Profile(idempotent=True, answer=Answer("complete"))) as bridge:
+        assert (await posted(http, bridge))[:2] == (
+            200,
+            {"messageId": "w-1", "content": "whole", "mood": "good"},
+        )
+
+
 async def test_an_answer_that_was_cut_is_an_error_and_not_half_a_message(chat, bridge, http):
     chat.say("Hel")
     chat.steps.put_nowait({"type": "cut"})
