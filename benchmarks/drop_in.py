@@ -3,8 +3,7 @@
 python -m benchmarks.drop_in [--rate 50] [--seconds 4] [--rounds 5]
 
 The backend and the chat-server run here, in one process beside the bridge's. A request leaves when its time
-has come, whether those before it were answered or not. On Linux the bridge is held to one core and this
-process to another.
+has come, whether those before it were answered or not.
 """
 
 import argparse
@@ -68,7 +67,6 @@ async def measure(arguments: argparse.Namespace) -> None:
     )
     assert bridge.stderr is not None  # noqa: S101  (a pipe was asked for)
     through = json.loads(await bridge.stderr.readline())["address"]
-    _pin(bridge.pid)
     drained = asyncio.create_task(bridge.stderr.read())
     try:
         await _rounds(arguments, direct, through)
@@ -98,13 +96,6 @@ async def _rounds(arguments: argparse.Namespace, direct: str, through: str) -> N
         print(f"{name:8} ms: p50 {cut[49]:.2f}  p95 {cut[94]:.2f}  p99 {cut[98]:.2f}")
     rounds = "  ".join(f"{each:.2f}" for each in added)
     print(f"added at p50, ms: {statistics.median(added):.2f}  (rounds: {rounds})")
-
-
-def _pin(bridge_pid: int) -> None:
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
-    if len(cores) > 1:
-        os.sched_setaffinity(bridge_pid, {cores[0]})
-        os.sched_setaffinity(0, {cores[1]})
 
 
 def main() -> None:

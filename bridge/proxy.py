@@ -5,7 +5,7 @@ proxy is used. Only what concerns one connection is left out; who asked, and how
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
@@ -74,8 +74,6 @@ class Proxy:
         to be reached. Raises `CallerGone`.
         """
         target = request.raw_path if request.raw_path.startswith("/") else request.rel_url.raw_path_qs
-        if not target.startswith("/"):
-            return error(400, "bad_target", "unable to pass the request on; its target is no path")
         if self._via in request.headers.get("Via", ""):
             return error(508, "loop", "unable to pass the request on; BACKEND_URL leads back to the bridge")
         if "websocket" in request.headers.get("Upgrade", "").lower():
@@ -88,9 +86,7 @@ class Proxy:
         return await while_there(request, _exchanged(request, call, otherwise))
 
     def _headers(self, request: web.Request) -> CIMultiDict[str]:
-        headers = _end_to_end(request.raw_headers)
-        for name in _OURS & {each.lower() for each in headers}:
-            del headers[name]
+        headers = _end_to_end(request.raw_headers, _OURS)
         for name, value in forwarded(request).items():
             headers[name] = value
         headers.add("Via", self._via)
@@ -108,23 +104,22 @@ class Proxy:
 
 
 class _Passed(web.StreamResponse):
-    """An answer of the backend: `as_it_came` takes off what aiohttp adds to any answer."""
+    """An answer of the backend, piece by piece; ``unsaid`` is what aiohttp would say in its place."""
 
-    def __init__(self, answer: aiohttp.ClientResponse) -> None:
-        headers = _end_to_end(answer.raw_headers)
-        super().__init__(status=answer.status, reason=answer.reason, headers=headers)
-        self._added = [name for name in _ADDED if name not in headers]
+    unsaid: Sequence[str] = ()
 
-    def take_off_added(self) -> None:
-        """Take off what the backend did not say."""
-        for name in self._added:
-            self.headers.popall(name, None)
+
+class _PassedWhole(web.Response):
+    """An answer of the backend of which all is there: it leaves at once, as it came."""
+
+    unsaid: Sequence[str] = ()
 
 
 async def as_it_came(_: web.Request, response: web.StreamResponse) -> None:
-    """Let the headers of a passed answer be the backend's; for ``on_response_prepare`` of an application."""
-    if isinstance(response, _Passed):
-        response.take_off_added()
+    """Take off a passed answer what aiohttp adds to any; for ``on_response_prepare`` of an application."""
+    if isinstance(response, _Passed | _PassedWhole):
+        for name in response.unsaid:
+            response.headers.popall(name, None)
 
 
 async def _exchanged(
@@ -143,16 +138,29 @@ async def _exchanged(
 
 
 async def _give_back(request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:
-    response = _Passed(answer)
+    headers, content = _end_to_end(answer.raw_headers), answer.content
+    response: _Passed | _PassedWhole
+    if content.is_eof() and "Content-Length" in headers and request.method != "HEAD":
+        body = content.read_nowait()
+        response = _PassedWhole(status=answer.status, reason=answer.reason, headers=headers, body=body)
+    else:
+        response = _Passed(status=answer.status, reason=answer.reason, headers=headers)
+    response.unsaid = [name for name in _ADDED if name not in headers]
+    if isinstance(response, _Passed):
+        await _pour(request, content, response)
+    return response
+
+
+async def _pour(request: web.Request, content: aiohttp.StreamReader, response: web.StreamResponse) -> None:
+    """Pass a body on as it comes; where it is cut, the caller must not take it for the whole."""
     try:
         await response.prepare(request)
-        async for data in answer.content.iter_any():
+        async for data in content.iter_any():
             await response.write(data)
         await response.write_eof()
-    except (aiohttp.ClientError, OSError):  # cut: the caller must not take it for the whole
+    except (aiohttp.ClientError, OSError):
         if request.transport is not None:
             request.transport.close()
-    return response
 
 
 def forwarded(request: web.Request) -> dict[str, str]:
@@ -166,15 +174,17 @@ def forwarded(request: web.Request) -> dict[str, str]:
     }
 
 
-def _end_to_end(raw: Iterable[tuple[bytes, bytes]]) -> CIMultiDict[str]:
-    """Return the headers that concern more than one connection, each as it was written."""
-    headers = CIMultiDict(
-        (name.decode("ascii"), value.decode("utf-8", "surrogateescape")) for name, value in raw
-    )
-    named = ",".join(headers.getall("Connection", [])).lower().split(",")
-    for name in (HOP_BY_HOP | {each.strip() for each in named}) & {each.lower() for each in headers}:
-        del headers[name]
-    return headers
+def _end_to_end(raw: Iterable[tuple[bytes, bytes]], ours: frozenset[str] = frozenset()) -> CIMultiDict[str]:
+    """Return the headers that concern more than one connection, but ``ours``, each as it was written."""
+    given = [(name.decode("ascii"), value.decode("utf-8", "surrogateescape")) for name, value in raw]
+    named = {
+        each.strip()
+        for name, value in given
+        if name.lower() == "connection"
+        for each in value.lower().split(",")
+    }
+    left_out = HOP_BY_HOP | ours | named
+    return CIMultiDict((name, value) for name, value in given if name.lower() not in left_out)
 
 
 async def while_there(request: web.Request, doing: Coroutine[Any, Any, T]) -> T:

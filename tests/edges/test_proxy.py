@@ -243,6 +243,18 @@ async def test_a_websocket_is_not_proxied_and_another_upgrade_is_no_upgrade(back
     writer.close()
 
 
+async def test_a_whole_address_as_target_goes_to_the_backend_all_the_same(backend, bridge):
+    await exchange(bridge.address, get(b"http://elsewhere/a%20b?c=%2F"))
+    assert backend.heard.startswith(b"GET /a%20b?c=%2F HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("target", [b"*", b"/\xff\xfe", b"chat:80"])
+async def test_a_target_that_is_no_path_goes_nowhere(backend, bridge, target):
+    status, *_ = await exchange(bridge.address, get(target, method=b"OPTIONS"))
+    assert status.split()[1] in (b"400", b"404")
+    assert not backend.heard
+
+
 async def test_a_bridge_that_is_its_own_backend_notices(unused_tcp_port_factory):
     class Itself:
         url = f"http://127.0.0.1:{unused_tcp_port_factory()}"
