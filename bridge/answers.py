@@ -98,7 +98,7 @@ class Answers:
 def told(profile: Profile, prompt: Prompt, end: MessageEnd) -> str:
     """Return the message that ``end`` tells as the profile's template says it, in JSON."""
     said = {
-        "createdAt": end.created_at,
+        "createdAt": end.created_at or None,
         "finishReason": end.finish_reason,
         "conversationId": end.conversation_id,
     }

@@ -8,13 +8,14 @@ import pytest
 from bridge import profiles
 from bridge.errors import PromptUnusable, SettingsError
 from bridge.ports import Prompt
-from bridge.profiles import Call, Profile
-from bridge.templates import ask, pick
+from bridge.profiles import Answer, Call, Profile
+from bridge.templates import ask, frame_message, pick, posted
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 KEYS = {"OPENAI_API_KEY": "k-1", "ANTHROPIC_API_KEY": "k-2"}
 SHIPPED = sorted(file.stem for file in (CONFIG / "backends").glob("*.toml"))
 EXTRA = {"lang": "de", "content": "forged", "conversationId": "c-1", "messages": [{"role": "user"}]}
+PLAIN = Prompt("r-1", 42, "m-1", "hi")
 PROMPT = Prompt("r-1", 42, "m-1", 'say "hi"\n', user="u-1", extra=EXTRA)
 
 
@@ -149,6 +150,10 @@ def test_the_environment_is_filled_in_once_and_its_absence_is_named(tmp_path):
         ('[stream]\npath = "/s"\nbody = 1', "body must be a table"),
         ('[stream]\npath = "/s"\n[complete]\npath = "/c"\ncontent = "x"', "must be a JSON pointer"),
         ('[stream]\npath = "/s"\n[prepare]\npath = "/p"\ntake = { a = 1 }', "must be a JSON pointer"),
+        ('[stream]\npath = "/s"\n[answer]\nfrom = "complete"', "needs idempotent = true and a complete call"),
+        ('[stream]\npath = "/s"\n[answer]\nfrom = "stored"', "answer.path must be there"),
+        ('[stream]\npath = "/s"\n[answer]\nfrom = "frame"\nvalue = "x"', "value must be a JSON pointer"),
+        ('[stream]\npath = "/s"\n[answer]\nform = "frame"', "there is no answer.form, did you mean from?"),
         ("[stream", "unable to read"),
     ],
 )
@@ -190,3 +195,67 @@ ANSWER = {
 )
 def test_a_pointer_finds_what_is_there(pointer, found):
     assert pick(ANSWER, pointer) == found
+
+
+ANSWERS = {
+    "none said": ("", Answer()),
+    "repeats are known": ('idempotent = true\n[complete]\npath = "/c"', Answer("complete")),
+    "stored": (
+        '[answer]\nfrom = "stored"\npath = "/m/{messageId}"\nvalue = "/data"',
+        Answer("stored", Call("/m/{messageId}", "GET"), value="/data"),
+    ),
+    "frame": (
+        '[answer]\nfrom = "frame"\nwhere = { "/type" = "data-m" }\nvalue = "/data"',
+        Answer("frame", where={"/type": "data-m"}, value="/data"),
+    ),
+    "template": ('[answer.template]\nid = "{messageId}"', Answer(template={"id": "{messageId}"})),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_profile_says_where_the_answer_comes_from(tmp_path, name):
+    text, answer = ANSWERS[name]
+    head, table, rest = text.partition("[")
+    assert read(tmp_path, f'{head}[stream]\npath = "/s"\n{table}{rest}').answer == answer
+
+
+@pytest.mark.parametrize("name", ["default", "reference", "fastapi", "use_chat", "trpc"])
+def test_what_a_call_was_made_of_is_read_back_from_its_body(name):
+    profile = profiles.read(CONFIG, name, KEYS)
+    call = profile.complete.call
+    given, _ = posted(call, json.loads(ask(profile, call, PLAIN, {}).body))
+    assert (given["roomId"], given["content"], given["requestId"]) == (42, "hi", "r-1")
+
+
+def test_of_a_list_the_last_item_is_what_is_asked_now():
+    call = Call("/c", body={"id": "{roomId}"}, defaults={"messages": [{"content": "{content}"}]})
+    body = {"id": 7, "messages": [{"content": "before"}, {"content": "now"}], "model": "m"}
+    given, extra = posted(call, body)
+    assert given == {"roomId": 7, "content": "now"}
+    assert extra == {"messages": body["messages"], "model": "m"}
+
+
+@pytest.mark.parametrize(
+    "body", [None, [], "x", 5, {}, {"id": {}, "messages": []}, {"messages": {"content": 1}}]
+)
+def test_a_body_of_another_shape_gives_nothing_that_is_no_prompt(body):
+    call = Call("/c", body={"id": "{roomId}"}, defaults={"messages": [{"content": "{content}"}]})
+    assert "content" not in posted(call, body)[0]
+
+
+FRAME = Answer("frame", where={"/type": "data-m", "/n": 1}, value="/data")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"type": "data-m", "n": 1, "data": {"id": 1}}', '{"id": 1}'),
+        ('{"type": "data-m", "n": 2, "data": {"id": 1}}', None),
+        ('{"type": "text", "n": 1, "delta": "data-m"}', None),
+        ('{"type": "data-m", "n": 1}', None),
+        ("data-m 1", None),
+        ("[DONE]", None),
+    ],
+)
+def test_the_frame_that_carries_the_message_is_known_by_its_values(text, message):
+    assert frame_message(FRAME, text) == message

@@ -18,7 +18,7 @@ def test_nothing_set_gives_the_defaults_that_the_file_documents():
     assert set(documented) == set(Settings.__slots__)
     for name, shown in documented.items():
         value = getattr(settings, name)
-        spoken = {True: "true", False: "false", (): "[]"}.get(value) if not isinstance(value, str) else None
+        spoken = {True: "true", False: "false", (): "[]"}[value] if isinstance(value, bool | tuple) else None
         assert shown == (
             spoken
             or (
@@ -71,6 +71,8 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name(tmp_path):
         ({"BACKEND_URL": "http://[::1"}, "http://host:port"),
         ({"PORT": "http"}, "whole number"),
         ({"PORT": "70000"}, "0 to 65535"),
+        ({"BRIDGE_DROP_IN_PORT": "-1"}, "0 to 65535"),
+        ({"BRIDGE_DROP_IN": "maybe"}, "auto, on or off"),
         ({"BRIDGE_STALL_S": "soon"}, "a number"),
         ({"BRIDGE_STALL_S": "0"}, "more than 0 seconds"),
         ({"BRIDGE_STALL_S": "nan"}, "more than 0 seconds"),
