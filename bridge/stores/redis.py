@@ -248,7 +248,7 @@ class RedisStore:
         return self._reader.letters()
 
     def _asked(self, prompt: Prompt) -> str:
-        return _json([self._backend, prompt.room_id, prompt.user, prompt.request_id])
+        return _json([self._backend, *prompt.asked])
 
     @property
     def inbox_lag_s(self) -> float:
