@@ -19,6 +19,11 @@ class Listener:
         self.user = user
         self._take = take
 
+    @property
+    def lagging(self) -> bool:
+        """False: what it hears goes nowhere and waits for nothing."""
+        return False
+
     def hear(self, message: Message) -> None:
         """Take ``message``; see `Device.hear`."""
         self._take(message)

@@ -5,33 +5,23 @@ proxy is used. Only what concerns one connection is left out; who asked, and how
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeVar
+from functools import partial
 
 import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
-HOP_BY_HOP = frozenset({"connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"})
-"""They concern one connection (RFC 9110, 7.6.1), and so does what Connection names."""
+from bridge.caller import while_there
+from bridge.headers import NOT_FOR_BACKEND, end_to_end, forwarded
+
 HEADER_LIMIT_BYTES = 64 * 1024
 """One line of a head: cookies of a chat-server grow beyond the 8 KiB that aiohttp takes by itself."""
 KEEPALIVE_S = 3.0
 """As towards the streaming backend: idle connections end before the backend ends them."""
-GLANCE_S = 0.25
-"""How often a call in flight looks whether its caller is still there."""
-CALLER_GONE = 499
-_OURS = frozenset({"host", "expect", "trailer"})
-"""Said anew towards the backend, answered already, and not passed on by the library."""
 _ADDED = ("Date", "Server", "Content-Type")
-
-T = TypeVar("T")
-
-
-class CallerGone(Exception):
-    """Nobody waits for the answer any more."""
 
 
 class Proxy:
@@ -92,11 +82,13 @@ class Proxy:
         headers.update(more or {})
         data = self._body(request, begun) if request.can_read_body else begun or None
         url = URL(self._base + target, encoded=True)
-        call = self._session.request(request.method, url, headers=headers, data=data, allow_redirects=False)
+        call = partial(
+            self._session.request, request.method, url, headers=headers, data=data, allow_redirects=False
+        )
         return await while_there(request, _exchanged(request, call, otherwise))
 
     def _headers(self, request: web.Request) -> CIMultiDict[str]:
-        headers = _end_to_end(request.raw_headers, _OURS)
+        headers = end_to_end(request.raw_headers, NOT_FOR_BACKEND)
         for name, value in forwarded(request).items():
             headers[name] = value
         headers.add("Via", self._via)
@@ -134,11 +126,11 @@ async def as_it_came(_: web.Request, response: web.StreamResponse) -> None:
 
 async def _exchanged(
     request: web.Request,
-    call: AbstractAsyncContextManager[aiohttp.ClientResponse],
+    call: Callable[[], AbstractAsyncContextManager[aiohttp.ClientResponse]],
     otherwise: web.Response | None,
 ) -> web.StreamResponse:
     try:
-        async with call as answer:
+        async with call() as answer:
             return await _give_back(request, answer)
     except TimeoutError:  # aiohttp's are of this kind, and of the next
         return otherwise or error(504, "backend_timeout", "unable to answer; the backend took too long")
@@ -148,7 +140,7 @@ async def _exchanged(
 
 
 async def _give_back(request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:
-    headers, content = _end_to_end(answer.raw_headers), answer.content
+    headers, content = end_to_end(answer.raw_headers), answer.content
     response: _Passed | _PassedWhole
     if content.is_eof() and "Content-Length" in headers and request.method != "HEAD":
         body = content.read_nowait()
@@ -171,48 +163,6 @@ async def _pour(request: web.Request, content: aiohttp.StreamReader, response: w
     except (aiohttp.ClientError, OSError):
         if request.transport is not None:
             request.transport.close()
-
-
-def forwarded(request: web.Request) -> dict[str, str]:
-    """Return the headers that tell the backend who asked, and where."""
-    before = request.headers.get("X-Forwarded-For")
-    caller = request.remote or "unknown"
-    return {
-        "X-Forwarded-For": f"{before}, {caller}" if before else caller,
-        "X-Forwarded-Host": request.headers.get("X-Forwarded-Host", request.host),
-        "X-Forwarded-Proto": request.headers.get("X-Forwarded-Proto", request.scheme),
-    }
-
-
-def _end_to_end(raw: Iterable[tuple[bytes, bytes]], ours: frozenset[str] = frozenset()) -> CIMultiDict[str]:
-    """Return the headers that concern more than one connection, but ``ours``, each as it was written."""
-    given = [(name.decode("ascii"), value.decode("utf-8", "surrogateescape")) for name, value in raw]
-    named = {
-        each.strip()
-        for name, value in given
-        if name.lower() == "connection"
-        for each in value.lower().split(",")
-    }
-    left_out = HOP_BY_HOP | ours | named
-    return CIMultiDict((name, value) for name, value in given if name.lower() not in left_out)
-
-
-async def while_there(request: web.Request, doing: Coroutine[Any, Any, T]) -> T:
-    """Return what ``doing`` gives, and end it once the caller has gone. Raises `CallerGone`.
-
-    aiohttp tells a handler that its caller has gone only when it writes. It could cancel all handlers
-    then, but those of the Socket.IO machinery must come to their own end.
-    """
-    task = asyncio.ensure_future(doing)
-    try:
-        while not (await asyncio.wait({task}, timeout=GLANCE_S))[0]:
-            if request.transport is None or request.transport.is_closing():
-                raise CallerGone
-        return task.result()
-    finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.wait({task})
 
 
 def error(status: int, code: str, message: str) -> web.Response:

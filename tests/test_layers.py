@@ -78,7 +78,9 @@ TABLE = {
         {"aiohttp", "httpx", "httpx_aiohttp"},
     ),
     "bridge.listener": (CORE | PORTS | {"bridge.relay", "bridge.rooms"}, set()),
-    "bridge.proxy": (set(), {"aiohttp", "multidict", "yarl"}),
+    "bridge.caller": (set(), {"aiohttp"}),
+    "bridge.headers": (set(), {"aiohttp", "multidict"}),
+    "bridge.proxy": ({"bridge.caller", "bridge.headers"}, {"aiohttp", "multidict", "yarl"}),
     "bridge.answers": (
         CORE | PORTS | {"bridge.backend", "bridge.profiles", "bridge.proxy", "bridge.templates"},
         {"aiohttp"},
@@ -109,7 +111,11 @@ TABLE = {
     ),
     "bridge.doors.figures": ({"bridge.metrics"}, {"aiohttp"}),
     "bridge.doors.drop_in": (
-        CORE | PORTS | MIDDLE | {"bridge.answers", "bridge.profiles", "bridge.proxy", "bridge.templates"},
+        CORE
+        | PORTS
+        | MIDDLE
+        | {"bridge.answers", "bridge.caller", "bridge.headers", "bridge.profiles", "bridge.proxy"}
+        | {"bridge.templates"},
         {"aiohttp"},
     ),
     "bridge.doors.health": (MIDDLE, {"aiohttp"}),

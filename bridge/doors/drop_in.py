@@ -12,13 +12,15 @@ from dataclasses import replace
 from aiohttp import web
 
 from bridge.answers import Answers, Post
+from bridge.caller import CALLER_GONE, CallerGone, while_there
 from bridge.errors import RequestError
 from bridge.events import Id, valid_id
+from bridge.headers import forwarded
 from bridge.listener import end_of, under_way
 from bridge.messages import event_name, payload
 from bridge.ports import Clock, Flag
 from bridge.profiles import Call, Profile
-from bridge.proxy import CALLER_GONE, CallerGone, Proxy, error, forwarded, while_there
+from bridge.proxy import Proxy, error
 from bridge.relay import Relay
 from bridge.requests import parse_send
 from bridge.rooms import Rooms
