@@ -27,9 +27,10 @@ from bridge.facts import Happening
 from bridge.metrics import Metrics
 from bridge.node import Node
 from bridge.node_cluster import Channels
+from bridge.passed import as_it_came
 from bridge.ports import Clock, Inbox, Journal, LiveFlag
 from bridge.profiles import Profile
-from bridge.proxy import HEADER_LIMIT_BYTES, Proxy, as_it_came
+from bridge.proxy import HEADER_LIMIT_BYTES, Proxy
 from bridge.pump import Limits
 from bridge.redis_client import RedisClient
 from bridge.relay import Relay

@@ -5,7 +5,7 @@ proxy is used. Only what concerns one connection is left out; who asked, and how
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 
@@ -16,12 +16,12 @@ from yarl import URL
 
 from bridge.caller import while_there
 from bridge.headers import NOT_FOR_BACKEND, end_to_end, forwarded
+from bridge.passed import give_back
 
 HEADER_LIMIT_BYTES = 64 * 1024
 """One line of a head: cookies of a chat-server grow beyond the 8 KiB that aiohttp takes by itself."""
 KEEPALIVE_S = 3.0
 """As towards the streaming backend: idle connections end before the backend ends them."""
-_ADDED = ("Date", "Server", "Content-Type")
 
 
 class Proxy:
@@ -105,25 +105,6 @@ class Proxy:
             yield data
 
 
-class _Passed(web.StreamResponse):
-    """An answer of the backend, piece by piece; ``unsaid`` is what aiohttp would say in its place."""
-
-    unsaid: Sequence[str] = ()
-
-
-class _PassedWhole(web.Response):
-    """An answer of the backend of which all is there: it leaves at once, as it came."""
-
-    unsaid: Sequence[str] = ()
-
-
-async def as_it_came(_: web.Request, response: web.StreamResponse) -> None:
-    """Take off a passed answer what aiohttp adds to any; for ``on_response_prepare`` of an application."""
-    if isinstance(response, _Passed | _PassedWhole):
-        for name in response.unsaid:
-            response.headers.popall(name, None)
-
-
 async def _exchanged(
     request: web.Request,
     call: Callable[[], AbstractAsyncContextManager[aiohttp.ClientResponse]],
@@ -131,38 +112,12 @@ async def _exchanged(
 ) -> web.StreamResponse:
     try:
         async with call() as answer:
-            return await _give_back(request, answer)
+            return await give_back(request, answer)
     except TimeoutError:  # aiohttp's are of this kind, and of the next
         return otherwise or error(504, "backend_timeout", "unable to answer; the backend took too long")
     except (aiohttp.ClientError, OSError):
         why = "the backend cannot be reached, or hung up"
         return otherwise or error(502, "backend_unavailable", f"unable to answer; {why}")
-
-
-async def _give_back(request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:
-    headers, content = end_to_end(answer.raw_headers), answer.content
-    response: _Passed | _PassedWhole
-    if content.is_eof() and "Content-Length" in headers and request.method != "HEAD":
-        body = content.read_nowait()
-        response = _PassedWhole(status=answer.status, reason=answer.reason, headers=headers, body=body)
-    else:
-        response = _Passed(status=answer.status, reason=answer.reason, headers=headers)
-    response.unsaid = [name for name in _ADDED if name not in headers]
-    if isinstance(response, _Passed):
-        await _pour(request, content, response)
-    return response
-
-
-async def _pour(request: web.Request, content: aiohttp.StreamReader, response: web.StreamResponse) -> None:
-    """Pass a body on as it comes; where it is cut, the caller must not take it for the whole."""
-    try:
-        await response.prepare(request)
-        async for data in content.iter_any():
-            await response.write(data)
-        await response.write_eof()
-    except (aiohttp.ClientError, OSError):
-        if request.transport is not None:
-            request.transport.close()
 
 
 def error(status: int, code: str, message: str) -> web.Response:

@@ -80,7 +80,11 @@ TABLE = {
     "bridge.listener": (CORE | PORTS | {"bridge.relay", "bridge.rooms"}, set()),
     "bridge.caller": (set(), {"aiohttp"}),
     "bridge.headers": (set(), {"aiohttp", "multidict"}),
-    "bridge.proxy": ({"bridge.caller", "bridge.headers"}, {"aiohttp", "multidict", "yarl"}),
+    "bridge.passed": ({"bridge.headers"}, {"aiohttp"}),
+    "bridge.proxy": (
+        {"bridge.caller", "bridge.headers", "bridge.passed"},
+        {"aiohttp", "multidict", "yarl"},
+    ),
     "bridge.answers": (
         CORE | PORTS | {"bridge.backend", "bridge.profiles", "bridge.proxy", "bridge.templates"},
         {"aiohttp"},
