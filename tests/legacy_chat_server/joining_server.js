@@ -1,8 +1,8 @@
-// A chat-server without a Redis that uses examples/active_on_join.js. `GET /say?room=..&event=..&data=..` lets a room
+// A chat-server without a Redis that uses examples/active_on_join.mjs. `GET /say?room=..&event=..&data=..` lets a room
 // hear something, in the place of the bridge that publishes to its adapter. Environment: BRIDGE_URL.
 import { createServer } from "node:http";
 import { Server } from "socket.io";
-import { joinWithActive } from "../../examples/active_on_join.js";
+import { joinWithActive } from "../../examples/active_on_join.mjs";
 
 const http = createServer((request, response) => {
   const { searchParams } = new URL(request.url, "http://here");

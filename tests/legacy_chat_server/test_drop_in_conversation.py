@@ -41,8 +41,8 @@ SAID = [
         "messageId": "m-1",
     },  # a chat-server that tries again
 ]
-SPOKEN = {1: 0, 2: 1, 5: 4}
-"""Those of which all devices hear chunks: their request's number, and their place."""
+STREAMED = {"q-1": 0, "q-2": 1, "q-5": 4}
+"""The requests of which devices hear chunks, and their place in what was said."""
 
 
 class Parrot:
@@ -57,14 +57,15 @@ class Parrot:
 
 
 @contextlib.asynccontextmanager
-async def behind(way, backend_url):
-    """Give the address that the chat-server takes for its backend's, and that of the bridge, if any."""
+async def behind(way, backend_url, redis_url):
+    """Give the address that the chat-servers take for their backend's, and that of the bridge, if any."""
     if way == "direct":
         yield backend_url, None
         return
     profile = profiles.read(config_dir(), "reference", {})
     given = {"chat_streaming_enabled": way == "flag on", "drain_s": 0.3}
-    app = App(load({}, None, profile.settings, port=0, backend_url=backend_url, **given), profile)
+    at = {"port": 0, "backend_url": backend_url, "redis_url": redis_url, "node_adapter": "on"}
+    app = App(load({}, None, profile.settings, **at, **given), profile)
     address = await app.start()
     try:
         yield address, address
@@ -72,29 +73,41 @@ async def behind(way, backend_url):
         await app.stop()
 
 
+class Watching:
+    """A device of the bridge itself."""
+
+    def __init__(self, sio):
+        self.said = []
+        sio.on("*", lambda event, data: self.said.append({"event": event, "data": data}))
+
+
 async def conversation(way, tmp_path, redis_url):
-    """Return what an unchanged device heard, and what a streaming device of the bridge heard."""
+    """Return what the devices heard whole, what each heard in chunks, and how many answers were made."""
     tmp_path.mkdir()
     history = f"sqlite+aiosqlite:///{tmp_path / 'history.sqlite3'}"
     settings = BackendSettings(port=0, database_url=history, pace=Pace(first_token_s=0.01))
-    backend, streamed = ReferenceBackend(settings, provider=Parrot()), []
+    backend, watching = ReferenceBackend(settings, provider=Parrot()), []
     async with contextlib.AsyncExitStack() as running:
         running.push_async_callback(backend.stop)
-        address, bridge = await running.enter_async_context(behind(way, await backend.start()))
-        server = await running.enter_async_context(legacy_server(redis_url, address))
-        devices = [
-            await running.enter_async_context(legacy_device(server.address, 42, version=version))
-            for version in (4, 2)
-        ]
+        address, bridge = await running.enter_async_context(behind(way, await backend.start(), redis_url))
+        devices = []
+        for version in (4, 2):
+            server = await running.enter_async_context(legacy_server(redis_url, address))
+            devices.append(
+                await running.enter_async_context(legacy_device(server.address, 42, version=version))
+            )
         if bridge is not None:
-            watching = socketio.AsyncClient(reconnection=False)
-            watching.on("*", lambda name, data: streamed.append((name, data)))
-            await watching.connect(bridge, transports=["websocket"])
-            running.push_async_callback(watching.disconnect)
-            await watching.call("join_room", {"roomId": 42})
+            sio = socketio.AsyncClient(reconnection=False)
+            watching.append(Watching(sio))
+            await sio.connect(bridge, transports=["websocket"])
+            running.push_async_callback(sio.disconnect)
+            await sio.call("join_room", {"roomId": 42})
         heard = [await said_and_answered(devices, message) for message in SAID]
+        if way == "flag on":
+            for device in devices:
+                await device.first("ai_message_end", lambda data: data["requestId"] == "q-5")
     answers = sum(calls.answers for calls in backend.tally.calls.values())
-    return heard, streamed, answers
+    return heard, [device.said for device in [*devices, *watching]], answers
 
 
 async def said_and_answered(devices, message):
@@ -108,7 +121,7 @@ async def said_and_answered(devices, message):
 
 
 async def heard_by(device, count, *, fails, sends):
-    """Return what a device hears behind ``count`` lines up to the answer; of a time, that it is there."""
+    """Return what a device hears whole behind ``count`` lines; of a time, that it is there."""
     last = "message_failed" if fails and sends else "new_message"
 
     def ends(line):
@@ -116,8 +129,25 @@ async def heard_by(device, count, *, fails, sends):
         return is_last and any(line is each for each in device.said[count:])
 
     await device.until(ends)
-    lines = [line for line in device.said[count:] if "event" in line]
+    lines = [line for line in device.said[count:] if line.get("event") in ("new_message", "message_failed")]
     return [(line["event"], {**line["data"], "createdAt": "createdAt" in line["data"]}) for line in lines]
+
+
+def streamed(said, request_id):
+    """Return name and text of an answer that was heard in chunks, in order, each once."""
+    mine = [line for line in said if line.get("data", {}).get("requestId") == request_id]
+    counted = {
+        event: [line["data"] for line in mine if line["event"] == event]
+        for event in ("ai_message_start", "ai_message_chunk", "ai_message_end")
+    }
+    seq, text = 0, ""
+    for chunk in counted["ai_message_chunk"]:
+        assert chunk.get("fromSeq", chunk["seq"]) == seq + 1
+        seq, text = chunk["seq"], text + chunk["delta"]
+    (start,), (end,) = counted["ai_message_start"], counted["ai_message_end"]
+    assert text == end["content"]
+    assert start["messageId"] == end["messageId"]
+    return end["messageId"], text
 
 
 async def test_what_an_unchanged_client_hears_is_the_same_three_ways(tmp_path):
@@ -130,15 +160,10 @@ async def test_what_an_unchanged_client_hears_is_the_same_three_ways(tmp_path):
     assert heard[0][0][1][1]["createdAt"]
     assert told["flag off"][0] == heard
     assert told["flag on"][0] == heard
-    assert not told["flag off"][1]
     assert {told[way][2] for way in told} == {4}
-    streamed = told["flag on"][1]
-    assert not [data for name, data in streamed if name == "new_message"]
-    for number in (1, 2, 5):
-        chunks = [
-            data
-            for name, data in streamed
-            if name == "ai_message_chunk" and data["requestId"] == f"q-{number}"
-        ]
-        assert "".join(data["delta"] for data in chunks) == heard[SPOKEN[number]][0][1][1]["content"]
-        assert {data["messageId"] for data in chunks} == {f"m-{number}"}
+    for said in told["flag off"][1]:
+        assert not [line for line in said if line.get("event", "").startswith("ai_")]
+    for said in told["flag on"][1]:
+        for request_id, place in STREAMED.items():
+            answer = heard[place][0][1][1]
+            assert streamed(said, request_id) == (answer["messageId"], answer["content"])
