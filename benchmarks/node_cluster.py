@@ -22,9 +22,10 @@ from redis_server import redis_server  # the tests' own, found by the line above
 
 from bridge import node_cluster
 from bridge.copies import Copies, Format, classic, python, sharded, streams
+from bridge.letters import Batch
 from bridge.messages import MessageChunk
 from bridge.node_cluster import Channels
-from bridge.ports import Batch, Claim, Prompt
+from bridge.ports import Claim, Prompt
 from bridge.redis_client import Ear, RedisClient
 from bridge.stores.redis import RedisStore
 

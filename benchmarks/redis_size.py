@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bridge.commands import redis_server
+from bridge.letters import Batch
 from bridge.messages import MessageChunk, MessageEnd, MessageStart
-from bridge.ports import Batch, Claim, Prompt
+from bridge.ports import Claim, Prompt
 from bridge.redis_client import RedisClient
 from bridge.settings import config_dir
 from bridge.stores.redis import INBOX_LENGTH, RedisStore

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from bridge import codec
-from bridge.ports import Anew, Batch, Letter, Lost, Ordered, Said, StopWanted, Told
+from bridge.letters import Anew, Batch, Letter, Lost, Ordered, Said, StopWanted, Told
 from bridge.redis_client import BACK_OFF_S, BLOCK_S, TROUBLE, RedisClient
 
 LETTERS_AT_ONCE = 500

@@ -6,21 +6,8 @@ from typing import assert_never
 from bridge.errors import BridgeError, StoreUnavailable, TurnInterrupted
 from bridge.events import Id
 from bridge.facts import Happening
-from bridge.ports import (
-    Anew,
-    Batch,
-    Clock,
-    Inbox,
-    Journal,
-    Letter,
-    Lost,
-    Ordered,
-    Said,
-    Sockets,
-    StopWanted,
-    Telemetry,
-    Told,
-)
+from bridge.letters import Anew, Batch, Letter, Lost, Ordered, Said, StopWanted, Told
+from bridge.ports import Clock, Inbox, Journal, Sockets, Telemetry
 from bridge.relay import Relay
 from bridge.rooms import Rooms
 from bridge.transcript import Applied, Transcript

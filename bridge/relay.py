@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from bridge.errors import RequestError, StoreUnavailable, TurnBroken, TurnInterrupted
 from bridge.events import Failed, Finished, Id
 from bridge.facts import Happening
+from bridge.letters import Batch
 from bridge.messages import NewMessage
 from bridge.ports import (
     Appended,
     Attached,
     Backend,
-    Batch,
     Busy,
     Claim,
     Claimed,

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from bridge.events import Id
+from bridge.letters import Batch
 from bridge.messages import Message, MessageChunk, MessageEnd, NewMessage
-from bridge.ports import Batch, Device
+from bridge.ports import Device
 from bridge.transcript import Applied, Transcript
 
 TEXT = (MessageChunk, MessageEnd, NewMessage)

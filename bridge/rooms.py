@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from bridge.errors import RequestError, StoreUnavailable
 from bridge.events import Id
+from bridge.letters import Batch
 from bridge.messages import Message
-from bridge.ports import Batch, Device, Inbox, Journal
+from bridge.ports import Device, Inbox, Journal
 from bridge.room import Room, Seat, tell
 from bridge.transcript import Applied, Transcript
 

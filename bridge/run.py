@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from bridge.events import Failed, Finished
 from bridge.facts import TurnReport
-from bridge.ports import Appended, Batch, Claim
+from bridge.letters import Batch
+from bridge.ports import Appended, Claim
 from bridge.pump import Pump
 from bridge.transcript import Transcript
 from bridge.turn import Turn

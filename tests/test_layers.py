@@ -15,6 +15,7 @@ CORE = {
     "bridge.events",
     "bridge.facts",
     "bridge.framing",
+    "bridge.letters",
     "bridge.messages",
     "bridge.orders",
     "bridge.requests",

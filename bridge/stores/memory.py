@@ -6,19 +6,9 @@ from dataclasses import dataclass
 
 from bridge.changes import Change, Edit, FlagState, Reason
 from bridge.events import Id
+from bridge.letters import Batch, Letter
 from bridge.messages import Message
-from bridge.ports import (
-    Appended,
-    Attached,
-    Batch,
-    Busy,
-    Claim,
-    Claimed,
-    Conflict,
-    Kept,
-    Letter,
-    Taken,
-)
+from bridge.ports import Appended, Attached, Busy, Claim, Claimed, Conflict, Kept, Taken
 from bridge.rollout import Rollout
 from bridge.transcript import Applied, Transcript
 

@@ -20,22 +20,10 @@ from bridge.errors import SettingsError, StoreUnavailable
 from bridge.events import Id
 from bridge.group_commit import GroupCommit
 from bridge.inbox_reader import InboxReader
+from bridge.letters import Batch, Letter
 from bridge.messages import Message, MessageEnd, NewMessage
 from bridge.outbox import Outbox
-from bridge.ports import (
-    Appended,
-    Attached,
-    Batch,
-    Busy,
-    Claim,
-    Claimed,
-    Conflict,
-    Kept,
-    Letter,
-    Outbound,
-    Prompt,
-    Taken,
-)
+from bridge.ports import Appended, Attached, Busy, Claim, Claimed, Conflict, Kept, Outbound, Prompt, Taken
 from bridge.redis_client import ANSWER_S, RedisClient
 from bridge.transcript import Transcript
 

@@ -10,7 +10,7 @@ from loopback import Client
 from redis_server import redis_server
 
 from bridge.errors import OrderUnusable, StoreUnavailable
-from bridge.ports import Ordered
+from bridge.letters import Ordered
 from bridge.redis_client import RedisClient
 from bridge.sockets.manager import ClientManager
 from bridge.stores.redis import RedisStore

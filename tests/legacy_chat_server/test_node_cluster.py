@@ -12,8 +12,8 @@ import pytest_asyncio
 from node_cluster_peers import bridge_at, clients, node_server, until
 from redis_server import redis_server
 
+from bridge.letters import Batch
 from bridge.messages import MessageChunk, MessageEnd, MessageStart, NewMessage
-from bridge.ports import Batch
 
 pytestmark = [
     pytest.mark.needs("node"),

@@ -9,22 +9,10 @@ from fakes import HANG, Bench, FakeBackend, Pause, answer
 from bridge.errors import BackendCut, StoreUnavailable
 from bridge.events import Completed, Delta, Finished, Position, Started
 from bridge.facts import Happening
+from bridge.letters import Anew, Batch, Lost, Ordered, Said, StopWanted, Told
 from bridge.messages import MessageChunk, MessageEnd, MessageStart, NewMessage
 from bridge.node import Node
-from bridge.ports import (
-    Anew,
-    Appended,
-    Batch,
-    Claim,
-    Kept,
-    Lost,
-    Ordered,
-    Prompt,
-    Said,
-    StopWanted,
-    Taken,
-    Told,
-)
+from bridge.ports import Appended, Claim, Kept, Prompt, Taken
 from bridge.stores.memory import MemoryInbox, MemoryJournal
 from bridge.transcript import Transcript
 

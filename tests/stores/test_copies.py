@@ -3,8 +3,9 @@
 import pytest
 from test_journal_contract import claim
 
+from bridge.letters import Batch
 from bridge.messages import MessageChunk, MessageEnd, MessageStart, NewMessage
-from bridge.ports import Batch, Kept, Taken
+from bridge.ports import Kept, Taken
 from bridge.transcript import Transcript
 
 IDS = ("r-1", "room", "m-1")

@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
+from bridge.letters import Batch
 from bridge.messages import MessageChunk, MessageEnd, MessageStart
-from bridge.ports import Appended, Attached, Batch, Busy, Claim, Claimed, Conflict, Kept, Prompt
+from bridge.ports import Appended, Attached, Busy, Claim, Claimed, Conflict, Kept, Prompt
 from bridge.stores.memory import MemoryJournal
 
 WINDOW_S = 600.0

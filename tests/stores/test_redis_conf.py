@@ -6,7 +6,8 @@ import pytest
 from redis_server import SERVERS, redis_server
 from test_journal_contract import claim, said
 
-from bridge.ports import Appended, Batch, Claimed, Kept
+from bridge.letters import Batch
+from bridge.ports import Appended, Claimed, Kept
 from bridge.redis_client import RedisClient
 from bridge.stores.redis import RedisStore
 

@@ -9,8 +9,9 @@ import pytest
 from test_journal_contract import claim, said
 
 from bridge.errors import StoreUnavailable
+from bridge.letters import Batch, Lost, Ordered, Said, StopWanted, Told
 from bridge.messages import MessageChunk, MessageStart, NewMessage
-from bridge.ports import Batch, Claimed, Kept, Lost, Ordered, Said, StopWanted, Taken, Told
+from bridge.ports import Claimed, Kept, Taken
 from bridge.transcript import Applied, Transcript
 
 IDS = ("r-1", "room", "m-1")

@@ -9,8 +9,9 @@ from test_journal_contract import claim
 from test_shared_store import batches, letters
 
 from bridge.errors import SettingsError, StoreUnavailable
+from bridge.letters import Anew, Batch, Lost, Ordered, Said, Told
 from bridge.messages import MessageEnd, MessageStart, NewMessage
-from bridge.ports import Anew, Batch, Claimed, Kept, Lost, Ordered, Said, Taken, Told
+from bridge.ports import Claimed, Kept, Taken
 from bridge.redis_client import RedisClient
 from bridge.stores.redis import RedisStore
 from bridge.transcript import Transcript
