@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import aiohttp
 import httpx
@@ -68,7 +68,7 @@ class Exchange:
     async def _frames(self) -> AsyncIterator[Frame]:
         """Give frames until the bytes end, however they end: what that means, the dialect knows."""
         framing = Framing(self._repeats)
-        source = httpx_sse.EventSource(_framed(self.response, framing)).aiter_sse()
+        source = httpx_sse.EventSource(cast(Any, _Framed(self.response, framing))).aiter_sse()
         try:
             with translated():
                 while True:
@@ -130,21 +130,24 @@ async def with_stored(heard: AsyncIterator[Heard], answer: Answer) -> AsyncItera
         yield frame, events if body is None else [Stored(body), *events]
 
 
-class _Framed(httpx.AsyncByteStream):
+class _Framed:
+    """As much of a response as httpx-sse reads: framed, and as UTF-8 whatever its headers say.
+
+    A second whole response around the first would cost as much as everything else that is done to a frame.
+    """
+
+    headers: ClassVar[Mapping[str, str]] = {"content-type": EVENT_STREAM}
+
     def __init__(self, response: httpx.Response, framing: Framing) -> None:
         self._response = response
         self._framing = framing
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for data in self._response.aiter_bytes():
+    async def aiter_text(self) -> AsyncIterator[str]:
+        """Give records as they come; a record is whole lines, so no character is cut."""
+        encoded = "content-encoding" in self._response.headers
+        async for data in self._response.aiter_bytes() if encoded else self._response.aiter_raw():
             if records := self._framing.feed(data):
-                yield records
-
-
-def _framed(response: httpx.Response, framing: Framing) -> httpx.Response:
-    """Return ``response`` as httpx-sse decodes it rightly: framed, and as UTF-8 whatever its headers say."""
-    headers = {"content-type": f"{EVENT_STREAM}; charset=utf-8"}
-    return httpx.Response(200, headers=headers, stream=_Framed(response, framing))
+                yield records.decode("utf-8", "replace")
 
 
 class translated:  # noqa: N801  (reads as a word in `with translated():`)
