@@ -57,7 +57,7 @@ TABLE = {
     "bridge.relay": (CORE | PORTS | {"bridge.rooms", "bridge.pump", "bridge.run"}, set()),
     "bridge.node": (CORE | PORTS | {"bridge.rooms", "bridge.relay"}, set()),
     "bridge.stores.memory": (CORE | PORTS, set()),
-    "bridge.redis_client": ({"bridge.errors"}, {"redis"}),
+    "bridge.redis_client": ({"bridge.errors"}, {"hiredis", "redis"}),
     "bridge.group_commit": (CORE | PORTS | {"bridge.redis_client"}, set()),
     "bridge.inbox_reader": (CORE | PORTS | {"bridge.redis_client"}, set()),
     "bridge.outbox": ({"bridge.errors", "bridge.redis_client"}, set()),

@@ -34,12 +34,20 @@ class FakeClient(RedisClient):
         self.commands = fakeredis.FakeAsyncRedis(server=server)
         self.reader = fakeredis.FakeAsyncRedis(server=server)
         self._sending = self.commands
+        self._line, self._one_at_a_time = None, asyncio.Lock()
         self._turn_to_ask = asyncio.Semaphore(32)
         self._shas = {}
         self._asking = set()
 
     async def check(self):
         """Say nothing: it has no INFO."""
+
+    async def _exchange(self, commands):
+        """Use the library's pipeline: it has no connections."""
+        pipeline = self.commands.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        return await pipeline.execute(raise_on_error=False)
 
 
 @pytest.fixture(scope="session")

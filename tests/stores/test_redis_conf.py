@@ -1,5 +1,6 @@
 """``config/redis.conf`` on every Redis that the bridge accepts."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ async def test_the_bridge_accepts_it_and_a_killed_server_has_lost_nothing(server
     try:
         assert await store.claim(claim()) == Claimed()
         assert await store.append("t-1", 1, Batch(1, said())) == Appended(Kept.OK)
+        await written(store)
         server.kill()
         server.start()
         kept = await store.read("t-1")
@@ -33,6 +35,13 @@ async def test_the_bridge_accepts_it_and_a_killed_server_has_lost_nothing(server
         assert kept.number == 1
     finally:
         await store.close()
+
+
+async def written(store):
+    """Wait until the log holds everything: while it is flushed to the disk, what comes waits in memory."""
+    async with asyncio.timeout(10):
+        while (await store._redis.commands.info("persistence"))["aof_buffer_length"]:
+            await asyncio.sleep(0.01)
 
 
 async def test_what_it_says_is_what_the_server_does(server):
