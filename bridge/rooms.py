@@ -100,14 +100,18 @@ class Rooms:
 
         A device that is in already is told only what it names in ``resume``.
         """
-        ended = await self._ended_turns(room_id, resume)
-        room = await self._entered(room_id)
+        await self._entered(room_id)  # from here on, what a turn says reaches this node
+        kept = await self._kept_turns(room_id, resume)
+        room = await self._entered(room_id)  # with nobody seated yet it may have been left again
+        for found in kept.values():
+            if found is not None and not found.ended:
+                self.catch_up(room_id, found)
         newcomer = device not in room.seats
         room.seats.setdefault(device, Seat())
         self._joined.setdefault(device, set()).add(room_id)
-        lost = [message_id for message_id, found in ended.items() if found is None]
-        for message_id, found in ended.items():
-            if found is not None:
+        lost = [message_id for message_id, found in kept.items() if found is None]
+        for message_id, found in kept.items():
+            if found is not None and found.turn_id not in room.running:
                 room.replay(device, found, resume[message_id])
         for running in room.running.values():
             named = str(running.message_id)
@@ -154,9 +158,8 @@ class Rooms:
             room.held = False
 
     async def _forget(self, room_id: Id, room: _Held) -> None:
-        if room.held:
-            await self._inbox.leave(room_id)
-            room.held = False
+        room.held = False  # who joins meanwhile waits, and enters it anew
+        await self._inbox.leave(room_id)
         if room.empty:
             self._rooms.pop(room_id, None)
 
@@ -175,7 +178,7 @@ class Rooms:
             if room.held or self._rooms.get(room_id) is not room:
                 return
             try:
-                for transcript in await self._inbox.enter(room_id):
+                for transcript in await self._running_now(room_id, room):
                     self.catch_up(room_id, transcript)
                 room.held = True
             finally:
@@ -183,6 +186,13 @@ class Rooms:
                 room.early.clear()
             for turn_id, batch in early:
                 self.hear_turn(turn_id, room_id, batch)
+
+    async def _running_now(self, room_id: Id, room: _Held) -> list[Transcript]:
+        """Enter; return the running turns, and what became of those that run here and nowhere else."""
+        running = await self._inbox.enter(room_id)
+        known = {transcript.turn_id for transcript in running}
+        others = [await self._journal.read(turn_id) for turn_id in list(room.running) if turn_id not in known]
+        return running + [kept for kept in others if kept is not None]
 
     async def resume(self, device: Device, room_id: Id, message_id: Id, seq: int) -> Resumed:
         """Tell ``device`` what it lacks of one message behind ``seq``."""
@@ -262,7 +272,8 @@ class Rooms:
             if turn.message_id is not None
         ]
 
-    async def _ended_turns(self, room_id: Id, resume: Mapping[str, int]) -> dict[str, Transcript | None]:
+    async def _kept_turns(self, room_id: Id, resume: Mapping[str, int]) -> dict[str, Transcript | None]:
+        """Return what the journal has of the turns that are to be resumed and do not run here."""
         room = self._rooms.get(room_id, _Held())
         named = [message_id for message_id in resume if room.running_as(message_id) is None]
         return {message_id: await self._kept(room_id, message_id) for message_id in named}
