@@ -54,6 +54,7 @@ class HttpBackend:
         *,
         connect_s: float,
     ) -> None:
+        self.name = base_url
         self.idempotent = profile.idempotent
         self.resumes = profile.resumes
         self._profile = profile

@@ -3,7 +3,7 @@
 import asyncio
 from typing import assert_never
 
-from bridge.errors import BridgeError, StoreUnavailable, TurnInterrupted
+from bridge.errors import TurnInterrupted
 from bridge.events import Id
 from bridge.facts import Happening
 from bridge.letters import Anew, Batch, Letter, Lost, Ordered, Said, StopWanted, Told
@@ -64,8 +64,8 @@ class Node:
         async for letter in self._inbox.letters():
             try:
                 await self._take(letter)
-            except StoreUnavailable as error:
-                self._telemetry.fault(error)
+            except Exception as fault:  # noqa: BLE001  (one bad letter must not make the node deaf)
+                self._telemetry.fault(fault)
                 self._rooms.lose_hold()
 
     async def _take(self, letter: Letter) -> None:
@@ -76,7 +76,7 @@ class Node:
                     self._telemetry.happened(Happening.GAP_REPAIRED)
                     await self._mend(turn_id, room_id)
             case Anew(turn_id, room_id):
-                if self._rooms.holds(room_id):
+                if self._rooms.holds(room_id) and turn_id not in self._relay.owned:
                     await self._mend(turn_id, room_id)
             case Told(room_id, messages):
                 self._rooms.hear(room_id, messages)
@@ -100,8 +100,8 @@ class Node:
         while True:
             try:
                 await self._beat()
-            except BridgeError as error:
-                self._telemetry.fault(error)
+            except Exception as fault:  # noqa: BLE001  (a node that beats no more is dead to the others)
+                self._telemetry.fault(fault)
             pause_s = self._beat_s * (0.75 + 0.5 * self._clock.jitter())
             due_s = self._clock.monotonic_s() + pause_s
             await asyncio.sleep(pause_s)

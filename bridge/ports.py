@@ -44,6 +44,8 @@ class Prompt:
 class Backend(Protocol):
     """The server that answers. It keeps the history; the bridge keeps none."""
 
+    name: str
+    """Which backend it is: a request that is asked of another one is another request."""
     idempotent: bool
     """True when a second call with the same request id never makes a second answer."""
     resumes: bool

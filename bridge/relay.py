@@ -7,6 +7,7 @@ back. What the journal says of a batch decides: a writer that was fenced says no
 """
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from bridge.events import Failed, Finished, Id
 from bridge.facts import Happening
 from bridge.letters import Batch
 from bridge.messages import NewMessage
+from bridge.patience import APPEND_S, Patience
 from bridge.ports import (
     Appended,
     Attached,
@@ -36,12 +38,10 @@ from bridge.ports import (
 from bridge.pump import Limits, Pump
 from bridge.requests import Send
 from bridge.rooms import Rooms
-from bridge.run import Run
+from bridge.run import Run, turn_name
 from bridge.transcript import Transcript
 from bridge.turn import Turn
 
-APPEND_S = 0.25
-"""A journal that has not kept a batch after so long is not waited for."""
 BEHIND_LIMIT = 4096
 """So many batches of a turn may wait to be kept; beyond it the devices wait with them."""
 KEEP_LATE_S, LAST_WORD_S = 60.0, 1.0
@@ -81,6 +81,7 @@ class Relay:
         self._limits = limits
         self._runs: dict[str, Run] = {}
         self._draining = False
+        self._patience = Patience(clock)
 
     def __repr__(self) -> str:
         return f"<Relay {len(self._runs)} running turns{', draining' if self._draining else ''}>"
@@ -151,6 +152,8 @@ class Relay:
         """Go on with a turn whose owner is gone, from where its journal ends."""
         self._telemetry.happened(Happening.TAKEN_OVER)
         claim = taken.claim
+        if claim.turn_id in self._runs:
+            self._lose(self._runs[claim.turn_id])  # our own lease expired
         run = self._run(claim, taken.epoch)
         run.turn.go_on(taken.transcript)
         run.turn.position = taken.position
@@ -191,7 +194,7 @@ class Relay:
 
     async def _claim(self, device: Device, send: Send) -> Claim:
         request_id = self._clock.new_id() if send.request_id is None else send.request_id
-        turn_id = self._clock.new_id()
+        turn_id = turn_name(self._backend.name, (send.room_id, device.user, request_id))
         named = turn_id if send.message_id is None else send.message_id
         prompt = Prompt(request_id, send.room_id, named, send.content, device.user, send.extra)
         elsewhere = send.announced_elsewhere  # only a turn that streams is: its door has asked the flag
@@ -202,13 +205,14 @@ class Relay:
     async def _claimed(self, claim: Claim) -> Claimed | Attached | Conflict | Busy:
         """Claim; where no store answers, this node decides alone, for its own devices."""
         try:
-            return await self._journal.claim(claim)
+            decided = None if claim.turn_id in self._runs else await self._journal.claim(claim)
         except StoreUnavailable as error:
             self._telemetry.fault(error)
-        for run in self._runs.values():
-            if run.claim.prompt.asked == claim.prompt.asked:
-                return Attached(run.turn_id) if run.claim.digest == claim.digest else Conflict()
-        return Claimed()
+            decided = Claimed()
+        run = self._runs.get(claim.turn_id)  # a repeat may have been here meanwhile
+        if run is None or isinstance(decided, Attached | Conflict | Busy):
+            return decided or Claimed()
+        return Attached(run.turn_id) if run.claim.digest == claim.digest else Conflict()
 
     async def _attach(self, device: Device, room_id: Id, request_id: Id, turn_id: str) -> Sent:
         await self._rooms.attach(device, room_id, turn_id)
@@ -219,9 +223,13 @@ class Relay:
         return Sent(request_id, kept.message_id if kept else None, duplicate=True)
 
     async def _begin(self, claim: Claim, epoch: int, headers: Mapping[str, str]) -> None:
-        run = self._run(claim, epoch, headers)
-        if not claim.announced_elsewhere:
-            await self._rooms.tell(claim.prompt.room_id, [self._said_by_user(claim.prompt)])
+        run = self._runs[claim.turn_id] = self._run(claim, epoch, headers)
+        try:
+            if not claim.announced_elsewhere:
+                await self._rooms.tell(claim.prompt.room_id, [self._said_by_user(claim.prompt)])
+        except BaseException:
+            self._forget(run)
+            raise
         run.gathered.set()
         self._start(run, asyncio.create_task(run.pump.run(), name=f"reader {run.turn_id}"))
 
@@ -264,10 +272,10 @@ class Relay:
 
     def _lose(self, run: Run) -> None:
         """Say no more of a turn that is another node's: close its backend call, end nothing."""
-        run.fenced = True
         run.gathered.set()
-        if run.said_more_than_kept:
+        if run.said_more_than_kept and not run.fenced:
             self._rooms.stray(run.turn_id, run.claim.prompt.room_id)
+        run.fenced = True
         if run.reader is not None:
             run.reader.cancel()
 
@@ -293,10 +301,16 @@ class Relay:
                 await run.gathered.wait()
                 ended = await self._write_gathered(run)
             await self._keep_late(run)
+            if run.fenced and run.said_more_than_kept:
+                await self._follow(run)
         finally:
-            del self._runs[run.turn_id]
+            self._forget(run)
             if not run.fenced:
                 self._telemetry.turn_ended(run.report(self._clock.monotonic_s()))
+
+    def _forget(self, run: Run) -> None:
+        if self._runs.get(run.turn_id) is run:
+            del self._runs[run.turn_id]
 
     async def _write_gathered(self, run: Run) -> bool:
         run.gathered.clear()
@@ -324,7 +338,7 @@ class Relay:
             await self._judge(run, kept, batch)
             return
         run.behind.append(kept)
-        await asyncio.wait({kept}, timeout=APPEND_S)
+        await self._patience.wait_for(kept)
         while run.behind and run.behind[0].done():
             await self._judge(run, run.behind.popleft(), batch)
 
@@ -338,9 +352,8 @@ class Relay:
                 self._telemetry.happened(Happening.FENCED)
                 self._lose(run)
             case Kept.GAP | Kept.GONE:
-                await self._restore(run, batch)
                 run.behind.clear()
-                run.kept_number = batch.number
+                await self._restore(run, batch)
             case Kept.OK | Kept.DUPLICATE:
                 run.kept_number += 1
         if appended.stop:
@@ -354,13 +367,29 @@ class Relay:
         nothing = Transcript(run.turn_id, run.claim.prompt.request_id)
         taken = Taken(run.epoch, run.claim, nothing, batch.position, stop=False)
         try:
-            await self._journal.restore(taken, whole)
+            kept = await self._journal.restore(taken, whole)
         except StoreUnavailable as error:
-            self._telemetry.fault(error)
+            self._telemetry.fault(error)  # the next batch, or the last one again, brings it here once more
+        else:
+            if kept is Kept.FENCED:
+                self._lose(run)
+            else:
+                run.kept_number = batch.number
 
     async def _keep_late(self, run: Run) -> None:
         """Wait until what is behind was kept, for a time that no device waits for."""
-        if run.behind and not run.fenced:
-            await asyncio.wait(set(run.behind), timeout=KEEP_LATE_S)
-        while run.behind and run.behind[0].done() and run.last is not None:
-            await self._judge(run, run.behind.popleft(), run.last)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(KEEP_LATE_S):
+                while run.last is not None and run.kept_number < run.number and not run.fenced:
+                    if not run.behind:  # what lost the turn could not be mended
+                        await asyncio.sleep(APPEND_S)
+                        run.behind.append(self._journal.append(run.turn_id, run.epoch, run.last))
+                    await asyncio.wait({run.behind[0]})
+                    await self._judge(run, run.behind.popleft(), run.last)
+
+    async def _follow(self, run: Run) -> None:
+        """Lead the devices here to what the owner of the turn said, as far as it is kept."""
+        with contextlib.suppress(StoreUnavailable):
+            kept = await self._journal.read(run.turn_id)
+            if kept is not None:
+                self._rooms.catch_up(run.claim.prompt.room_id, kept)

@@ -1,16 +1,23 @@
 """One running turn that this node owns: what it is made of, and how far it came."""
 
 import asyncio
+import hashlib
+import json
 from collections import deque
 from dataclasses import dataclass, field
 
-from bridge.events import Failed, Finished
+from bridge.events import Failed, Finished, Id
 from bridge.facts import TurnReport
 from bridge.letters import Batch
 from bridge.ports import Appended, Claim
 from bridge.pump import Pump
 from bridge.transcript import Transcript
 from bridge.turn import Turn
+
+
+def turn_name(backend: str, asked: tuple[Id, str, Id]) -> str:
+    """Name the turn of a request as every node does: what two of them claim apart is one to the journal."""
+    return hashlib.sha256(json.dumps([backend, *asked]).encode()).hexdigest()[:32]
 
 
 @dataclass(slots=True, eq=False)

@@ -131,6 +131,8 @@ class Transcript:
 
         A device may not see a seq twice nor miss one, so it waits until theirs are beyond its own, or ended.
         """
+        if self._start is None:
+            return theirs.since(None)
         text = theirs.text
         goes_on = text.startswith(self.text)
         more = text[len(self.text) :] if goes_on else ""

@@ -37,6 +37,7 @@ IMPURE = {"asyncio", "logging", "os", "random", "socket", "threading", "time", "
 MIDDLE = {
     "bridge.listener",
     "bridge.node",
+    "bridge.patience",
     "bridge.pump",
     "bridge.relay",
     "bridge.room",
@@ -54,7 +55,11 @@ TABLE = {
     "bridge.rooms": (CORE | PORTS | {"bridge.room"}, set()),
     "bridge.pump": (CORE | PORTS, set()),
     "bridge.run": (CORE | PORTS | {"bridge.pump"}, set()),
-    "bridge.relay": (CORE | PORTS | {"bridge.rooms", "bridge.pump", "bridge.run"}, set()),
+    "bridge.patience": (PORTS, set()),
+    "bridge.relay": (
+        CORE | PORTS | {"bridge.patience", "bridge.rooms", "bridge.pump", "bridge.run"},
+        set(),
+    ),
     "bridge.node": (CORE | PORTS | {"bridge.rooms", "bridge.relay"}, set()),
     "bridge.stores.memory": (CORE | PORTS, set()),
     "bridge.redis_client": ({"bridge.errors"}, {"hiredis", "redis"}),

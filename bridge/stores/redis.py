@@ -105,14 +105,13 @@ class RedisStore:
             self._prefix, self._node_id, claim.turn_id, self._asked(prompt), claim.digest,
             claim.turn_limit,
             _json(prompt.room_id), _json(prompt.request_id), _packed(claim), int(claim.streaming),
-            self._lease_ms, self._turn_ms, self._window_ms,
+            self._lease_ms, self._turn_ms, self._window_ms, secrets.token_hex(8),
         )  # fmt: skip
         match said:
             case b"claimed":
                 return Claimed()
             case b"attached":
-                named = turn.decode()
-                return Claimed() if named == claim.turn_id else Attached(named)  # ours: the answer got lost
+                return Attached(turn.decode())
             case b"conflict":
                 return Conflict()
             case _:

@@ -40,6 +40,7 @@ class FakeBackend:
         self.whole = whole if whole is not None else Completed("whole", "w-1")
         self.idempotent = idempotent
         self.resumes = False
+        self.name = "backend"
         self.calls = []
         self.afters = []
         self.open = 0

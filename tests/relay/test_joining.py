@@ -5,8 +5,8 @@ import asyncio
 from fakes import HANG, FakeBackend, FakeDevice
 from test_many_nodes import END, IDS, LETTERS, SAID, heard, heard_by, letter, many, taken
 
+from bridge.letters import Batch, Lost
 from bridge.messages import MessageEnd
-from bridge.ports import Batch, Lost
 from bridge.stores.memory import MemoryJournal
 
 
