@@ -27,7 +27,7 @@ from bridge.errors import SettingsError, StoreUnavailable
 
 ANSWER_S, BLOCK_S = 1.0, 1.0
 """How long an answer, and a blocking read, may take; the reader's socket waits longer than it blocks."""
-BACK_OFF_S = (0.05, 1.0)
+BACK_OFF_S = (0.05, 0.25)
 """The first and the longest pause before what had no answer is asked again."""
 ASKED_AT_ONCE = 32
 """So many questions may be on their way, each over a connection of its own; the others wait their turn."""
