@@ -75,6 +75,10 @@ class RedisServer:
             self._process.wait()
             self._process = None
 
+    def send(self, number):
+        """Send the process a signal."""
+        self._process.send_signal(number)
+
     def command(self, *words):
         """Send one command; return the first bytes of the answer."""
         parts = [word.encode() for word in words]
