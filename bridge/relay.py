@@ -194,13 +194,20 @@ class Relay:
 
     async def _claim(self, device: Device, send: Send) -> Claim:
         request_id = self._clock.new_id() if send.request_id is None else send.request_id
-        turn_id = turn_name(self._backend.name, (send.room_id, device.user, request_id))
+        turn_id = self._turn_name((send.room_id, device.user, request_id))
         named = turn_id if send.message_id is None else send.message_id
         prompt = Prompt(request_id, send.room_id, named, send.content, device.user, send.extra)
         elsewhere = send.announced_elsewhere  # only a turn that streams is: its door has asked the flag
         streaming = elsewhere or await self._flag.streaming(send.room_id, device.user)
         digest = hashlib.sha256(send.content.encode()).hexdigest()
         return Claim(turn_id, prompt, streaming, digest, self._limits.turns_per_room, elsewhere)
+
+    def _turn_name(self, asked: tuple[Id, str, Id]) -> str:
+        """Name the turn; what the devices here heard to its end is never begun again under its name."""
+        again = 0
+        while self._rooms.has_ended(name := turn_name(self._backend.name, asked, again), asked[0]):
+            again += 1
+        return name
 
     async def _claimed(self, claim: Claim) -> Claimed | Attached | Conflict | Busy:
         """Claim; where no store answers, this node decides alone, for its own devices."""

@@ -255,6 +255,11 @@ class Rooms:
         if room is not None:
             room.stray(turn_id)
 
+    def has_ended(self, turn_id: str, room_id: Id) -> bool:
+        """Return whether devices here heard a turn to its end."""
+        room = self._rooms.get(room_id)
+        return room is not None and room.heard_to_its_end(turn_id)
+
     def running(self, turn_id: str, room_id: Id) -> Transcript | None:
         """Return this node's copy of a running turn."""
         room = self._rooms.get(room_id)

@@ -15,9 +15,12 @@ from bridge.transcript import Transcript
 from bridge.turn import Turn
 
 
-def turn_name(backend: str, asked: tuple[Id, str, Id]) -> str:
-    """Name the turn of a request as every node does: what two of them claim apart is one to the journal."""
-    return hashlib.sha256(json.dumps([backend, *asked]).encode()).hexdigest()[:32]
+def turn_name(backend: str, asked: tuple[Id, str, Id], again: int) -> str:
+    """Name the turn of a request as every node does: what two of them claim apart is one to the journal.
+
+    ``again`` is how often the request had ended and was forgotten before.
+    """
+    return hashlib.sha256(json.dumps([backend, *asked, again]).encode()).hexdigest()[:32]
 
 
 @dataclass(slots=True, eq=False)

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from fakes import HANG, FakeBackend, Pause, answer
+from fakes import HANG, Bench, FakeBackend, Pause, answer
 from test_many_nodes import IDS, LETTERS, heard_by, many, now
 
 from bridge.errors import StoreUnavailable
@@ -187,3 +187,13 @@ async def test_a_turn_of_ours_that_another_node_kept_anew_is_not_mixed_with_its_
     await heard_by(bench, Anew(turn_id, "room"))
     await bench.idle()
     assert device.text == {"m-1": "Hello"}
+
+
+async def test_a_request_that_is_forgotten_runs_again_under_another_name():
+    bench = Bench(FakeBackend([Delta("Hello"), Finished()]), window_s=10.0)
+    device = await bench.device()
+    for _ in range(3):
+        assert not (await bench.send(device)).duplicate
+        await bench.idle()
+        await asyncio.sleep(11)
+    assert len(device.ended) == 3
