@@ -7,7 +7,6 @@ back. What the journal says of a batch decides: a writer that was fenced says no
 """
 
 import asyncio
-import contextlib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,11 +14,8 @@ from dataclasses import dataclass, replace
 from bridge.errors import RequestError, StoreUnavailable, TurnBroken, TurnInterrupted
 from bridge.events import Failed, Finished, Id
 from bridge.facts import Happening
-from bridge.letters import Batch
 from bridge.messages import NewMessage
-from bridge.patience import APPEND_S, Patience
 from bridge.ports import (
-    Appended,
     Attached,
     Backend,
     Busy,
@@ -30,7 +26,6 @@ from bridge.ports import (
     Device,
     Flag,
     Journal,
-    Kept,
     Prompt,
     Taken,
     Telemetry,
@@ -39,13 +34,11 @@ from bridge.pump import Limits, Pump
 from bridge.requests import Send
 from bridge.rooms import Rooms
 from bridge.run import Run, turn_name
-from bridge.transcript import Transcript
 from bridge.turn import Turn
+from bridge.writer import Writer
 
-BEHIND_LIMIT = 4096
-"""So many batches of a turn may wait to be kept; beyond it the devices wait with them."""
-KEEP_LATE_S, LAST_WORD_S = 60.0, 1.0
-"""How long the last batches of an ended turn may still be kept in; and where the process goes down."""
+LAST_WORD_S = 1.0
+"""How long the last batches may still be kept in where the process goes down."""
 _NONE: Mapping[str, str] = {}
 
 
@@ -81,7 +74,7 @@ class Relay:
         self._limits = limits
         self._runs: dict[str, Run] = {}
         self._draining = False
-        self._patience = Patience(clock)
+        self._writer = Writer(journal, rooms, telemetry, clock)
 
     def __repr__(self) -> str:
         return f"<Relay {len(self._runs)} running turns{', draining' if self._draining else ''}>"
@@ -140,20 +133,20 @@ class Relay:
         if run is None or run.writer is None:
             await self._journal.stop(turn_id)
         else:
-            self._interrupt(run, Finished("cancelled"))
+            run.interrupt(Finished("cancelled"))
             await asyncio.wait({run.writer})
 
     def stop_wanted(self, turn_id: str) -> None:
         """Stop a turn of this node because a device of another one wants it."""
         if run := self._runs.get(turn_id):
-            self._interrupt(run, Finished("cancelled"))
+            run.interrupt(Finished("cancelled"))
 
     def take_over(self, taken: Taken) -> None:
         """Go on with a turn whose owner is gone, from where its journal ends."""
         self._telemetry.happened(Happening.TAKEN_OVER)
         claim = taken.claim
         if claim.turn_id in self._runs:
-            self._lose(self._runs[claim.turn_id])  # our own lease expired
+            self._writer.lose(self._runs[claim.turn_id])  # our own lease expired
         run = self._run(claim, taken.epoch)
         run.turn.go_on(taken.transcript)
         run.turn.position = taken.position
@@ -161,7 +154,7 @@ class Relay:
         self._rooms.catch_up(claim.prompt.room_id, taken.transcript)
         self._start(run, asyncio.create_task(run.pump.go_on(), name=f"reader {run.turn_id}"))
         if taken.stop:
-            self._interrupt(run, Finished("cancelled"))
+            run.interrupt(Finished("cancelled"))
 
     async def drain(self, for_s: float) -> None:
         """Take no new turn, give the running ones ``for_s`` seconds; hand the rest over.
@@ -187,10 +180,10 @@ class Relay:
         except StoreUnavailable:
             given = False
         if given:
-            self._lose(run)
+            self._writer.lose(run)
         else:
             why = "unable to finish the answer; this node is going down"
-            self._interrupt(run, Failed(TurnInterrupted(why)))
+            run.interrupt(Failed(TurnInterrupted(why)))
 
     async def _claim(self, device: Device, send: Send) -> Claim:
         request_id = self._clock.new_id() if send.request_id is None else send.request_id
@@ -265,26 +258,12 @@ class Relay:
         run.reader.add_done_callback(lambda done: self._reader_done(run, done))
         run.writer = asyncio.create_task(self._write(run), name=f"writer {run.turn_id}")
 
-    def _interrupt(self, run: Run, ends_as: Finished | Failed) -> None:
-        if run.reader is not None and run.ends_as is None:
-            run.ends_as = ends_as
-            run.reader.cancel()
-
     def heard_of(self, turn_id: str, number: int) -> None:
         """Say no more of a turn of ours of which another node said what we never had kept: it owns it."""
         run = self._runs.get(turn_id)
         if run is not None and number > run.kept_number:
             self._telemetry.happened(Happening.FENCED)
-            self._lose(run)
-
-    def _lose(self, run: Run) -> None:
-        """Say no more of a turn that is another node's: close its backend call, end nothing."""
-        run.gathered.set()
-        if run.said_more_than_kept and not run.fenced:
-            self._rooms.stray(run.turn_id, run.claim.prompt.room_id)
-        run.fenced = True
-        if run.reader is not None:
-            run.reader.cancel()
+            self._writer.lose(run)
 
     def _reader_done(self, run: Run, reader: asyncio.Task[Failed | None]) -> None:
         """See to it that the turn has ended, however its reader did: the one place that knows every way."""
@@ -301,15 +280,8 @@ class Relay:
             run.pump.take(failed or Failed(TurnBroken("unable to finish the answer; the bridge failed")))
 
     async def _write(self, run: Run) -> None:
-        """Have kept what gathered, and let the room hear it, until the turn has ended. Forgets the run."""
         try:
-            ended = False
-            while not (ended or run.fenced):
-                await run.gathered.wait()
-                ended = await self._write_gathered(run)
-            await self._keep_late(run)
-            if run.fenced and run.said_more_than_kept:
-                await self._follow(run)
+            await self._writer.write(run)
         finally:
             self._forget(run)
             if not run.fenced:
@@ -318,85 +290,3 @@ class Relay:
     def _forget(self, run: Run) -> None:
         if self._runs.get(run.turn_id) is run:
             del self._runs[run.turn_id]
-
-    async def _write_gathered(self, run: Run) -> bool:
-        run.gathered.clear()
-        ended, messages = run.turn.ended, run.turn.take()
-        if run.fenced or not (messages or ended):
-            return False
-        run.number += 1
-        batch = Batch(run.number, messages, ended, run.turn.position)
-        await self._keep(run, batch)
-        if run.fenced:
-            return False
-        run.last = batch
-        kept_at_s = self._clock.monotonic_s()
-        self._rooms.hear_turn(run.turn_id, run.claim.prompt.room_id, batch)
-        run.mark(kept_at_s, self._clock.monotonic_s())
-        run.heard = run.heard or self._rooms.running(run.turn_id, run.claim.prompt.room_id)
-        return ended
-
-    async def _keep(self, run: Run, batch: Batch) -> None:
-        """Have ``batch`` kept; wait for it as long as a device would not mind."""
-        if len(run.behind) >= BEHIND_LIMIT:
-            await asyncio.wait({run.behind[0]})
-        kept = self._journal.append(run.turn_id, run.epoch, batch)
-        if kept.done():
-            await self._judge(run, kept, batch)
-            return
-        run.behind.append(kept)
-        await self._patience.wait_for(kept)
-        while run.behind and run.behind[0].done():
-            await self._judge(run, run.behind.popleft(), batch)
-
-    async def _judge(self, run: Run, kept: asyncio.Future[Appended], batch: Batch) -> None:
-        """Act on what the journal said of a batch; ``batch`` is the last one."""
-        if kept.exception() is not None:
-            return
-        appended = kept.result()
-        match appended.kept:
-            case Kept.FENCED | Kept.CLOSED:
-                self._telemetry.happened(Happening.FENCED)
-                self._lose(run)
-            case Kept.GAP | Kept.GONE:
-                run.behind.clear()
-                await self._restore(run, batch)
-            case Kept.OK | Kept.DUPLICATE:
-                run.kept_number += 1
-        if appended.stop:
-            self._interrupt(run, Finished("cancelled"))
-
-    async def _restore(self, run: Run, batch: Batch) -> None:
-        """Keep a turn anew whose journal was lost: the living owner has all of it."""
-        said = run.heard.messages() if run.heard is not None else []
-        more = batch.messages if run.heard is None or run.heard.number < batch.number else []
-        whole = Batch(batch.number, [*said, *more], batch.ended, batch.position)
-        nothing = Transcript(run.turn_id, run.claim.prompt.request_id)
-        taken = Taken(run.epoch, run.claim, nothing, batch.position, stop=False)
-        try:
-            kept = await self._journal.restore(taken, whole)
-        except StoreUnavailable as error:
-            self._telemetry.fault(error)  # the next batch, or the last one again, brings it here once more
-        else:
-            if kept is Kept.FENCED:
-                self._lose(run)
-            else:
-                run.kept_number = batch.number
-
-    async def _keep_late(self, run: Run) -> None:
-        """Wait until what is behind was kept, for a time that no device waits for."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(KEEP_LATE_S):
-                while run.last is not None and run.kept_number < run.number and not run.fenced:
-                    if not run.behind:  # what lost the turn could not be mended
-                        await asyncio.sleep(APPEND_S)
-                        run.behind.append(self._journal.append(run.turn_id, run.epoch, run.last))
-                    await asyncio.wait({run.behind[0]})
-                    await self._judge(run, run.behind.popleft(), run.last)
-
-    async def _follow(self, run: Run) -> None:
-        """Lead the devices here to what the owner of the turn said, as far as it is kept."""
-        with contextlib.suppress(StoreUnavailable):
-            kept = await self._journal.read(run.turn_id)
-            if kept is not None:
-                self._rooms.catch_up(run.claim.prompt.room_id, kept)

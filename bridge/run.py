@@ -68,6 +68,12 @@ class Run:
     def _after(self, at_s: float | None) -> float | None:
         return None if at_s is None else at_s - self.began_at_s
 
+    def interrupt(self, ends_as: Finished | Failed) -> None:
+        """Have its reader stop, and the turn end so."""
+        if self.reader is not None and self.ends_as is None:
+            self.ends_as = ends_as
+            self.reader.cancel()
+
     def report(self, now_s: float) -> TurnReport:
         """Return the facts of the turn, which ended now."""
         turn, pump = self.turn, self.pump

@@ -43,6 +43,7 @@ MIDDLE = {
     "bridge.room",
     "bridge.rooms",
     "bridge.run",
+    "bridge.writer",
 }
 PORTS = {"bridge.ports"}
 SOCKETS = {"bridge.sockets.device", "bridge.sockets.encoder", "bridge.sockets.line"}
@@ -56,10 +57,8 @@ TABLE = {
     "bridge.pump": (CORE | PORTS, set()),
     "bridge.run": (CORE | PORTS | {"bridge.pump"}, set()),
     "bridge.patience": (PORTS, set()),
-    "bridge.relay": (
-        CORE | PORTS | {"bridge.patience", "bridge.rooms", "bridge.pump", "bridge.run"},
-        set(),
-    ),
+    "bridge.writer": (CORE | PORTS | {"bridge.patience", "bridge.rooms", "bridge.run"}, set()),
+    "bridge.relay": (CORE | PORTS | {"bridge.pump", "bridge.rooms", "bridge.run", "bridge.writer"}, set()),
     "bridge.node": (CORE | PORTS | {"bridge.rooms", "bridge.relay"}, set()),
     "bridge.stores.memory": (CORE | PORTS, set()),
     "bridge.redis_client": ({"bridge.errors"}, {"hiredis", "redis"}),
