@@ -50,7 +50,7 @@ MUTANTS = (
     ),
     Mutant(
         "a fenced owner goes on",
-        (("bridge/relay.py", "        run.fenced = True\n", "        return\n"),),
+        (("bridge/writer.py", "        run.fenced = True\n", "        return\n"),),
         "--faults stop",
     ),
     Mutant(
@@ -115,7 +115,13 @@ MUTANTS = (
     ),
     Mutant(
         "a lost journal is not kept anew",
-        (("bridge/relay.py", "                await self._restore(run, batch)\n", "                pass\n"),),
+        (
+            (
+                "bridge/writer.py",
+                "                await self._restore(run, batch)\n",
+                "                pass\n",
+            ),
+        ),
         "--faults flush",
     ),
     Mutant(
@@ -141,7 +147,7 @@ MUTANTS = (
     ),
     Mutant(
         "heard before it is kept",
-        (("bridge/relay.py", KEEP, HEAR + KEEP),),
+        (("bridge/writer.py", KEEP, HEAR + KEEP),),
         "--faults kill",
     ),
     Mutant(
