@@ -198,8 +198,11 @@ class Journal(Protocol):
 class Inbox(Protocol):
     """What this node must still hear of the rooms it holds. Raises `StoreUnavailable` as the journal does."""
 
-    async def enter(self, room_id: Id) -> list[Transcript]:
-        """Hold a room, and return its running turns, in one step: what follows reaches the inbox."""
+    async def enter(self, room_id: Id, *, late: bool = False) -> list[Transcript]:
+        """Hold a room, and return its running turns, in one step: what follows reaches the inbox.
+
+        ``late``: devices are in it already, so those that ended a short time ago are returned too.
+        """
         ...
 
     async def leave(self, room_id: Id) -> None:

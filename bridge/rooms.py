@@ -189,7 +189,7 @@ class Rooms:
 
     async def _running_now(self, room_id: Id, room: _Held) -> list[Transcript]:
         """Enter; return the running turns, and what became of those that run here and nowhere else."""
-        running = await self._inbox.enter(room_id)
+        running = await self._inbox.enter(room_id, late=bool(room.seats))
         known = {transcript.turn_id for transcript in running}
         others = [await self._journal.read(turn_id) for turn_id in list(room.running) if turn_id not in known]
         return running + [kept for kept in others if kept is not None]

@@ -150,7 +150,7 @@ class MemoryJournal:
 class MemoryInbox:
     """The inbox of a node that is alone: nobody writes to it."""
 
-    async def enter(self, room_id: Id) -> list[Transcript]:  # noqa: ARG002
+    async def enter(self, room_id: Id, *, late: bool = False) -> list[Transcript]:  # noqa: ARG002
         """Return nothing: what runs in a room is known here."""
         return []
 

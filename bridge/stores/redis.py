@@ -2,9 +2,9 @@
 
 Keys, each with the prefix and a TTL: ``turn:ID`` (hash), ``journal:ID`` (stream; the id of its n-th batch
 is n-0), ``asked:REQUEST``, ``name:ROOM:REQUEST`` and ``answer:ROOM:MESSAGE`` (turn ids), ``running:ROOM`` and
-``nodes:ROOM`` (sets; that of no room holds all nodes), ``leases`` (sorted set), ``node:ID`` (hash: when its
-life began, the number of its last letter), ``inbox:ID`` (capped stream), ``told:NAME`` (what must not be
-told twice), ``ordered:ID`` (the number of its last order).
+``nodes:ROOM`` (sets; that of no room holds all nodes), ``ended:ROOM`` (sorted set: turns that ended lately),
+``leases`` (sorted set), ``node:ID`` (hash: when its life began, the number of its last letter), ``inbox:ID``
+(capped stream), ``told:NAME`` (what must not be told twice), ``ordered:ID`` (the number of its last order).
 """
 
 import asyncio
@@ -182,11 +182,11 @@ class RedisStore:
 
     # -- the inbox
 
-    async def enter(self, room_id: Id) -> list[Transcript]:
+    async def enter(self, room_id: Id, *, late: bool = False) -> list[Transcript]:
         """Hold a room, and return its running turns; see `Inbox.enter`."""
         times = (round(ROOM_TTL_S * 1000), round(HEARTBEAT_S * 1000))
         room = _json(room_id)
-        born, found = await self._redis.run("enter", self._prefix, self._node_id, room, *times)
+        born, found = await self._redis.run("enter", self._prefix, self._node_id, room, *times, int(late))
         self._held[room] = None
         self._live(born)
         return [_transcript(*each) for each in found]

@@ -41,7 +41,7 @@ async def test_who_resumes_a_turn_that_ends_while_the_node_enters_the_room_hears
     await kept_elsewhere(bench, *SAID)
     plain = bench.inbox.enter
 
-    async def ends_meanwhile(room_id):
+    async def ends_meanwhile(room_id, **_given):
         MemoryJournal.append(bench.journal, "t-9", 1, Batch(4, END, ended=True))
         return await plain(room_id)
 
@@ -77,7 +77,7 @@ async def test_who_joins_a_room_that_is_being_left_waits_and_enters_it():
     bench.rooms.gone(await bench.device())
     leaving, go = asyncio.Event(), asyncio.Event()
 
-    async def slow(room_id):  # noqa: ARG001
+    async def slow(room_id, **_given):  # noqa: ARG001
         leaving.set()
         await go.wait()
 

@@ -85,7 +85,7 @@ class ChosenInbox(MemoryInbox):
         self.lives = True
         self.queue = asyncio.Queue()
 
-    async def enter(self, room_id):
+    async def enter(self, room_id, *, late=False):  # noqa: ARG002
         self.entered.append(room_id)
         return self.runs
 
@@ -348,7 +348,7 @@ async def test_what_comes_before_the_answer_to_the_entry_is_not_lost():
     asked, go = asyncio.Event(), asyncio.Event()
     plain = bench.inbox.enter
 
-    async def slow(room_id):
+    async def slow(room_id, **_given):
         asked.set()
         await go.wait()
         return await plain(room_id)

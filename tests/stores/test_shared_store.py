@@ -329,3 +329,20 @@ async def test_how_long_letters_waited_is_known_by_the_time_of_redis(nodes):
     await asyncio.sleep(0.5)
     await letters(two, 1)
     assert 0.3 < two.inbox_lag_s < 5
+
+
+async def test_who_enters_late_is_told_what_ended_meanwhile_and_who_is_new_is_not(nodes):
+    one, two = await nodes("one"), await nodes("two")
+    await one.claim(claim())
+    await one.append("t-1", 1, Batch(1, said(), ended=True))
+    assert await two.enter("room") == []
+    (ended,) = await two.enter("room", late=True)
+    assert (ended.turn_id, ended.ended) == ("t-1", True)
+
+
+async def test_what_is_kept_anew_with_its_end_is_told_to_who_enters_late(nodes):
+    one, two = await nodes("one"), await nodes("two")
+    taken = Taken(1, claim(), Transcript("t-1", "r-1"), "", stop=False)
+    await one.restore(taken, Batch(3, said(), ended=True))
+    (ended,) = await two.enter("room", late=True)
+    assert (ended.turn_id, ended.number, ended.ended) == ("t-1", 3, True)

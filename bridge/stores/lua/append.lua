@@ -22,6 +22,7 @@ if ended then
   redis.call('HDEL', key, 'prompt')
   redis.call('ZREM', p .. 'leases', turn)
   redis.call('SREM', p .. 'running:' .. room, turn)
+  has_ended(p, room, turn)
   redis.call('PEXPIRE', p .. 'asked:' .. kept[8], window)
   ttl = window
 else

@@ -1,6 +1,16 @@
 -- Stands before every script: how a letter reaches the inbox of a node, or of all other nodes of a room, and how
 -- servers that are no bridges hear of it. Letters are numbered, so that their reader knows when some are lost.
 
+local ENDED_LATELY_MS = 30000
+
+local function has_ended(p, room, turn)
+  local ended, t = p .. 'ended:' .. room, redis.call('TIME')
+  local now = t[1] * 1000 + math.floor(t[2] / 1000)
+  redis.call('ZREMRANGEBYSCORE', ended, '-inf', now - ENDED_LATELY_MS)
+  redis.call('ZADD', ended, now, turn)
+  redis.call('PEXPIRE', ended, ENDED_LATELY_MS)
+end
+
 local function post(p, node, length, ttl, ...)
   local life, inbox = p .. 'node:' .. node, p .. 'inbox:' .. node
   if redis.call('EXISTS', life) == 0 then return false end -- an XADD would raise its inbox from the dead

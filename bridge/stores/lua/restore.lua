@@ -18,7 +18,9 @@ redis.call('PEXPIRE', key, ttl)
 redis.call('PEXPIRE', journal, ttl)
 redis.call('SET', p .. 'asked:' .. ARGV[9], turn, 'PX', ttl + window)
 redis.call('SET', p .. 'name:' .. room .. ':' .. ARGV[12], turn, 'PX', ttl + window)
-if not ended then
+if ended then
+  has_ended(p, room, turn)
+else
   redis.call('HSET', key, 'prompt', ARGV[13])
   redis.call('SADD', p .. 'running:' .. room, turn)
   redis.call('PEXPIRE', p .. 'running:' .. room, ttl)
