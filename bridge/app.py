@@ -1,18 +1,16 @@
 """The composition root: the only place where things are built and joined."""
 
 import asyncio
-import errno
 import hashlib
-import ipaddress
 import logging
-import socket
 from collections.abc import Callable
 
-import socketio
 from aiohttp import web
 
+from bridge.addresses import client_address, is_loopback
 from bridge.answers import Answers
 from bridge.backend import HttpBackend
+from bridge.border import Border, in_production
 from bridge.changes import Change
 from bridge.copies import Audience, Copies, Format, classic, python, sharded, streams
 from bridge.dialects import DIALECTS
@@ -21,9 +19,10 @@ from bridge.doors.admin import FlagDoor
 from bridge.doors.drop_in import DropIn
 from bridge.doors.namespace import BridgeNamespace, EventNames
 from bridge.doors.node_servers import NodeServers
-from bridge.errors import BridgeError, SettingsError, StoreUnavailable
+from bridge.errors import SettingsError, StoreUnavailable
 from bridge.exchange import Says
 from bridge.facts import Happening
+from bridge.http_server import listen
 from bridge.metrics import Metrics
 from bridge.node import Node
 from bridge.node_cluster import Channels
@@ -39,7 +38,9 @@ from bridge.rooms import Rooms
 from bridge.settings import Settings
 from bridge.sockets import engine
 from bridge.sockets.crowd import Crowd
+from bridge.sockets.intake import Intake
 from bridge.sockets.manager import ClientManager
+from bridge.sockets.server import Server
 from bridge.stores.memory import MemoryFlag, MemoryInbox, MemoryJournal
 from bridge.stores.redis import RedisStore
 from bridge.stores.redis_flag import RedisFlag
@@ -55,10 +56,6 @@ SENT_AWAY_PER_S = 500
 """So many devices a second are sent to other nodes, where that does not take longer than the drain."""
 CLOSE_S = 0.3
 """How long the devices get to read their last messages when the process goes down."""
-
-
-class ListenError(BridgeError):
-    """The address cannot be listened on."""
 
 
 class App:
@@ -88,6 +85,7 @@ class App:
         self._runners: list[web.AppRunner] = []
         self.drop_in_address: str | None = None
         """Where a chat-server finds the bridge in its backend's place, None where it does not."""
+        self._border = Border(settings, profile, self._facts, clock)
 
     async def start(self) -> str:
         """Listen, and return the address of the server. Raises `ListenError`."""
@@ -111,6 +109,7 @@ class App:
         self.metrics.flag_is((await self.flag.state()).rollout)
         self._node = asyncio.create_task(self._member.run(), name="node")
         self._neighbours = self._node_servers()
+        self._sweeper = asyncio.create_task(self._border.admission.run(), name="admission")
         self._proxy = Proxy(
             settings.backend_url,
             name=self._clock.new_id(),
@@ -128,26 +127,24 @@ class App:
 
     async def _serve(self, app: web.Application, port: int) -> str:
         app.on_response_prepare.append(as_it_came)
-        runner = web.AppRunner(
+        runner, address = await listen(
             app,
-            access_log=None,
-            shutdown_timeout=0.1,
+            self._settings.host,
+            port,
+            header_s=self._settings.header_s,
             auto_decompress=False,
             max_line_size=HEADER_LIMIT_BYTES,
             max_field_size=HEADER_LIMIT_BYTES,
         )
         self._runners.append(runner)
-        await runner.setup()
-        listener = _listen(self._settings.host, port)
-        await web.SockSite(runner, listener).start()
-        host, port = listener.getsockname()[:2]
-        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        return address
 
     @property
     def _shares_its_address(self) -> bool:
         """Whether a chat-server finds the drop-in where devices connect; see ``drop_in`` in the settings."""
         settings = self._settings
-        chosen = settings.drop_in == "on" or (settings.drop_in == "auto" and _is_loopback(settings.host))
+        here_only = is_loopback(settings.host) and not in_production(settings)
+        chosen = settings.drop_in == "on" or (settings.drop_in == "auto" and here_only)
         return chosen and not settings.drop_in_port
 
     async def stop(self) -> None:
@@ -155,18 +152,20 @@ class App:
         await self.relay.drain(self._settings.drain_s)
         spread_s = min(len(self.sio.eio.sockets) / SENT_AWAY_PER_S, self._settings.drain_s)
         await engine.disconnect_all(self.sio.eio, flush_s=CLOSE_S, spread_s=spread_s)
-        tasks = [task for task in (self._node, self._neighbours) if task is not None]
+        tasks = [task for task in (self._node, self._neighbours, self._sweeper) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._manager.close()
         await self.sio.shutdown()
+        await self.sio.close()
         await self._namespace.close()
         for runner in self._runners:
             await runner.cleanup()
         await self._proxy.close()
         await self._backend.close()
         await self.flag.close()
+        await self._border.close()
         if self._redis is not None:
             await self._redis.close()
 
@@ -245,6 +244,8 @@ class App:
             stall_s=settings.stall_s,
             turn_s=settings.turn_s,
             turns_per_room=settings.turns_per_room,
+            turns_per_user=settings.turns_per_user,
+            turns_per_node=settings.turns_per_node,
             answer_bytes=settings.max_answer_bytes,
             show_reasoning=settings.show_reasoning,
         )
@@ -271,30 +272,49 @@ class App:
             silent_s=max(self._settings.first_delta_s, self._settings.stall_s) + SILENT_S,
         )
 
-    def _server(self) -> socketio.AsyncServer:
+    def _server(self) -> Server:
         settings = self._settings
         quiet = logging.getLogger("bridge.sockets")  # the libraries' own lines may hold payloads
         quiet.setLevel(logging.CRITICAL)
-        sio = socketio.AsyncServer(
+        sio = Server(
+            handshake_s=settings.handshake_s,
+            arrived=lambda environ: self._border.admission.arrive(self._address(environ["aiohttp.request"])),
+            departed=lambda environ: self._border.admission.depart(self._address(environ["aiohttp.request"])),
             client_manager=self._manager,
             async_mode="aiohttp",
             async_handlers=False,  # a device's events are taken in the order it sent them
-            cors_allowed_origins=list(settings.origins) or None,  # None: same origin; [] would be any
+            cors_allowed_origins=lambda origin, environ: self._border.origins.allow(
+                origin, environ.get("HTTP_HOST", "")
+            ),
             ping_interval=settings.ping_interval_s,
             ping_timeout=settings.ping_timeout_s,
             max_http_buffer_size=INBOUND_LIMIT_BYTES,
             logger=quiet,
             engineio_logger=quiet,
         )
-        if why := engine.install(sio.eio, fast=settings.fast_path):
-            self.telemetry.said("websockets are served by python-engineio's own queue", why=why)
         self._namespace = self._door()
+        intake = Intake(
+            sio.eio,
+            address=self._address,
+            check_address=self._border.admission.check_address,
+            opened_by=sio.opened_by,
+            is_of=self._namespace.is_of,
+            cut_off=sio.cut_off,
+            body_s=settings.body_s,
+        )
+        if why := engine.install(sio.eio, intake, fast=settings.fast_path):
+            self.telemetry.said("websockets are served by python-engineio's own queue", why=why)
         sio.register_namespace(self._namespace)
         return sio
+
+    def _address(self, request: web.Request) -> str:
+        forwarded_for = ",".join(request.headers.getall("X-Forwarded-For", []))
+        return client_address(request.remote or "", forwarded_for, self._border.proxies)
 
     def _door(self) -> BridgeNamespace:
         settings = self._settings
         return BridgeNamespace(
+            admission=self._border.admission,
             relay=self.relay,
             rooms=self._rooms,
             telemetry=self._facts,
@@ -367,19 +387,3 @@ def dialect(settings: Settings) -> Says:
         known = ", ".join(DIALECTS)
         raise SettingsError(f"unable to use BRIDGE_DIALECT={settings.dialect!r}; it must be one of {known}")
     return says
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=1024)
-    except (OSError, OverflowError) as exc:
-        why = "the port is in use" if getattr(exc, "errno", None) == errno.EADDRINUSE else str(exc)
-        raise ListenError(f"unable to listen on {host}:{port}; {why}") from exc

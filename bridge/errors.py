@@ -61,8 +61,29 @@ RequestCode = Literal[
     "busy",
     "draining",
     "internal",
+    "bad_auth",
+    "unauthorized",
+    "token_expired",
+    "auth_unavailable",
+    "not_a_member",
+    "membership_unknown",
+    "rate_limited",
+    "too_many_connections",
+    "too_many_rooms",
 ]
-"""The codes a device can meet in ``{ok: false, error: {code, message}}``."""
+"""The codes a device can meet in ``{ok: false, error: {code, message}}``, or when it connects."""
+
+_PASSING: frozenset[RequestCode] = frozenset(
+    {
+        "busy",
+        "draining",
+        "internal",
+        "auth_unavailable",
+        "membership_unknown",
+        "rate_limited",
+        "too_many_connections",
+    }
+)
 
 _NO_WORK_DONE = frozenset({404, 405, 501})
 _MAY_PASS = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -102,6 +123,11 @@ class RequestError(BridgeError):
     def __init__(self, code: RequestCode, message: str) -> None:
         super().__init__(message)
         self.code: RequestCode = code
+
+    @property
+    def retryable(self) -> bool:
+        """True when the same may succeed a moment later."""
+        return self.code in _PASSING
 
 
 class TurnError(BridgeError):

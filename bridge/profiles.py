@@ -88,6 +88,17 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class MembershipCall:
+    """The GET that says whether ``{user}`` may be in ``{roomId}``.
+
+    ``allowed`` is a JSON pointer to the true in its answer; empty: the status alone says it.
+    """
+
+    call: Call
+    allowed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """A backend, as the bridge speaks to it; the default is one of which only the two paths are known.
 
@@ -99,6 +110,7 @@ class Profile:
     complete: CompleteCall | None = CompleteCall(Call("/chat/messages", body=_BODY))
     preparation: Preparation | None = None
     answer: Answer = Answer()
+    membership: MembershipCall | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     extra_fields: bool | frozenset[str] = True
     idempotent: bool = False
@@ -134,6 +146,7 @@ class _Reader:
             "stream",
             "complete",
             "answer",
+            "membership",
             "headers",
             "extra_fields",
             "idempotent",
@@ -147,6 +160,7 @@ class _Reader:
             complete=self._complete(table, shared) if "complete" in table else None,
             preparation=self._preparation(table) if "prepare" in table else None,
             answer=self._answer(table),
+            membership=self._membership(table) if "membership" in table else None,
             headers={name: str(value) for name, value in self._table(table, "headers").items()},
             extra_fields=extra if isinstance(extra, bool) else frozenset(self._texts(extra, "extra_fields")),
             idempotent=self._one_of(table, "idempotent", (False, True)),
@@ -199,6 +213,12 @@ class _Reader:
             self._pointer(said, "value", ""),
             self._table(said, "template") or _MESSAGE,
         )
+
+    def _membership(self, table: dict[str, Any]) -> MembershipCall:
+        asked = self._table(table, "membership")
+        self._check_names(asked, {"path", "query", "allowed"}, "membership.")
+        call = Call(self._path(asked, "membership"), "GET", self._table(asked, "query"))
+        return MembershipCall(call, self._pointer(asked, "allowed", ""))
 
     def _path(self, call: dict[str, Any], name: str) -> str:
         path = call.get("path")

@@ -39,6 +39,8 @@ class Limits:
     stall_s: float = 15.0
     turn_s: float = 120.0
     turns_per_room: int = 4
+    turns_per_user: int = 20
+    turns_per_node: int = 2000
     answer_bytes: int = 1024 * 1024
     show_reasoning: bool = False
 

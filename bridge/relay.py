@@ -8,7 +8,9 @@ back. What the journal says of a batch decides: a writer that was fenced says no
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from bridge.errors import RequestError, StoreUnavailable, TurnBroken, TurnInterrupted
@@ -73,6 +75,7 @@ class Relay:
         self._clock = clock
         self._limits = limits
         self._runs: dict[str, Run] = {}
+        self._claiming: Counter[str] = Counter()
         self._draining = False
         self._writer = Writer(journal, rooms, telemetry, clock)
 
@@ -102,6 +105,24 @@ class Relay:
         self._rooms.check_joined(device, send.room_id)
         if self._draining:
             raise RequestError("draining", "unable to take the message; this node is going down, try again")
+        with self._counted(device.user):
+            return await self._take(device, send)
+
+    @contextmanager
+    def _counted(self, user: str) -> Iterator[None]:
+        """Count a send that is no turn yet. Raises `RequestError`, ``busy``, where too much is under way."""
+        mine = [run for run in self._runs.values() if run.claim.prompt.user == user] if user else []
+        if len(mine) + self._claiming[user] >= self._limits.turns_per_user and user:
+            raise RequestError("busy", "unable to take the message; the user has too many answers under way")
+        if len(self._runs) + self._claiming.total() >= self._limits.turns_per_node:
+            raise RequestError("busy", "unable to take the message; too many answers are under way")
+        self._claiming[user] += 1
+        try:
+            yield
+        finally:
+            self._claiming -= Counter({user: 1})
+
+    async def _take(self, device: Device, send: Send) -> Sent:
         claim = await self._claim(device, send)
         request_id = claim.prompt.request_id
         match await self._claimed(claim):

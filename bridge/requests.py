@@ -4,7 +4,7 @@ Every door uses these, so that what is bad behind one door is bad behind all.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -12,6 +12,7 @@ from bridge.errors import RequestCode, RequestError
 from bridge.events import Id, valid_id
 
 RESUMES_PER_JOIN = 32
+DEPTH_LIMIT = 64
 EXTRA_LIMIT_BYTES = 65536
 
 _SEND_FIELDS = frozenset({"roomId", "content", "requestId"})
@@ -67,6 +68,27 @@ class Resume:
     seq: int
 
 
+def check_values(values: Iterable[object]) -> None:
+    """Refuse what no event may hold: bytes, and values too deep for whoever reads them next.
+
+    Raises `RequestError`.
+    """
+    level: list[object] = list(values)
+    for _ in range(DEPTH_LIMIT):
+        if any(isinstance(each, bytes | bytearray) for each in level):
+            _refuse("binary_refused", "it holds binary data")
+        level = [inner for each in level for inner in _inner(each)]
+        if not level:
+            return
+    _refuse("bad_field", f"its data is over {DEPTH_LIMIT} deep")
+
+
+def _inner(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
 def parse_join(data: object) -> Join:
     """Return the join in ``data``. Raises `RequestError`."""
     wire = _object(data)
@@ -108,6 +130,14 @@ def parse_resume(data: object) -> Resume:
     if "seq" not in wire:
         _refuse("missing_field", "seq is missing")
     return Resume(_id(wire, "roomId"), _id(wire, "messageId"), _seq(wire["seq"]))
+
+
+def parse_renew(data: object) -> str:
+    """Return the token in ``data``. Raises `RequestError`."""
+    token = _object(data).get("token")
+    if not isinstance(token, str):
+        _refuse("missing_field" if token is None else "bad_field", "token must be a string")
+    return token
 
 
 def _refuse(code: RequestCode, why: str) -> NoReturn:

@@ -121,7 +121,10 @@ class Rooms:
 
     def leave(self, device: Device, room_id: Id) -> None:
         """Let ``device`` out of the room; to leave a room it is not in is no error."""
-        self._joined.get(device, set()).discard(room_id)
+        joined = self._joined.get(device, set())
+        joined.discard(room_id)
+        if not joined:
+            self._joined.pop(device, None)
         room = self._rooms.get(room_id)
         if room is not None:
             room.seats.pop(device, None)

@@ -22,10 +22,14 @@ _FALSE = frozenset({"0", "false", "off", "no", ""})
 _HTTP_PORTS = range(65536)
 NODE_ADAPTERS = ("auto", "on", "off", "sharded", "streams")
 _DROP_IN = ("auto", "on", "off")
+_MODES = ("", "development", "production")
+_AUTHS = ("", "jwt", "closed", "none")
+SECRET_BYTES = 32
+"""HS256 is as strong as its secret: RFC 7518, 3.2."""
 
 
-def _key(env: str, default: Any, alias: str = "") -> Any:
-    return field(default=default, metadata={"env": (env, alias) if alias else (env,)})
+def _key(env: str, default: Any, alias: str = "", *, secret: bool = False) -> Any:
+    return field(default=default, repr=not secret, metadata={"env": (env, alias) if alias else (env,)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +55,7 @@ class Settings:
     drop_in_port: int = _key("BRIDGE_DROP_IN_PORT", 0)
     proxy_silence_s: float = _key("BRIDGE_PROXY_SILENCE_S", 600.0)
     redis_url: str = _key("REDIS_URL", "")
+    redis_url: str = _key("REDIS_URL", "", secret=True)
     redis_prefix: str = _key("BRIDGE_REDIS_PREFIX", "bridge:")
     node_adapter: str = _key("BRIDGE_NODE_ADAPTER", "auto")
     node_adapter_key: str = _key("BRIDGE_NODE_ADAPTER_KEY", "socket.io")
@@ -62,9 +67,28 @@ class Settings:
     device_backlog: int = _key("BRIDGE_DEVICE_BACKLOG", 2048)
     device_stuck_s: float = _key("BRIDGE_DEVICE_STUCK_S", 20.0)
     fast_path: bool = _key("BRIDGE_FAST_PATH", default=True)
+    mode: str = _key("BRIDGE_MODE", "")
     origins: tuple[str, ...] = _key("BRIDGE_ORIGINS", ())
-    admin_token: str = _key("BRIDGE_ADMIN_TOKEN", "")
     admin_url: str = _key("BRIDGE_ADMIN_URL", "")
+    auth: str = _key("BRIDGE_AUTH", "")
+    jwt_secret: str = _key("BRIDGE_JWT_SECRET", "", secret=True)
+    jwks_url: str = _key("BRIDGE_JWKS_URL", "")
+    jwt_issuer: str = _key("BRIDGE_JWT_ISSUER", "")
+    jwt_audience: str = _key("BRIDGE_JWT_AUDIENCE", "")
+    rooms_claim: str = _key("BRIDGE_ROOMS_CLAIM", "rooms")
+    membership_ttl_s: float = _key("BRIDGE_MEMBERSHIP_TTL_S", 10.0)
+    trusted_proxies: tuple[str, ...] = _key("BRIDGE_TRUSTED_PROXIES", ())
+    events_per_second: float = _key("BRIDGE_EVENTS_PER_SECOND", 10.0)
+    events_burst: int = _key("BRIDGE_EVENTS_BURST", 20)
+    rooms_per_device: int = _key("BRIDGE_ROOMS_PER_DEVICE", 100)
+    connections_per_user: int = _key("BRIDGE_CONNECTIONS_PER_USER", 20)
+    connections_per_address: int = _key("BRIDGE_CONNECTIONS_PER_ADDRESS", 1000)
+    turns_per_user: int = _key("BRIDGE_TURNS_PER_USER", 20)
+    turns_per_node: int = _key("BRIDGE_TURNS_PER_NODE", 2000)
+    handshake_s: float = _key("BRIDGE_HANDSHAKE_S", 5.0)
+    header_s: float = _key("BRIDGE_HEADER_S", 10.0)
+    body_s: float = _key("BRIDGE_BODY_S", 10.0)
+    admin_token: str = _key("BRIDGE_ADMIN_TOKEN", "", secret=True)
     join_event: str = _key("BRIDGE_JOIN_EVENT", "join_room")
     leave_event: str = _key("BRIDGE_LEAVE_EVENT", "leave_room")
     send_event: str = _key("BRIDGE_SEND_EVENT", "send_message")
@@ -86,10 +110,24 @@ class Settings:
             _refuse("BRIDGE_DROP_IN", self.drop_in, "it must be auto, on or off")
         for each in fields(self):
             value, env = getattr(self, each.name), each.metadata["env"][0]
-            if each.name.endswith("_s") and not (math.isfinite(value) and value > 0):
-                _refuse(env, value, "it must be more than 0 seconds")
+            if each.type in (float, "float") and not (math.isfinite(value) and value > 0):
+                unit = " seconds" if each.name.endswith("_s") else ""
+                _refuse(env, value, f"it must be more than 0{unit}")
             if each.type in (int, "int") and not each.name.endswith("port") and value < 1:
                 _refuse(env, value, "it must be 1 or more")
+        self._check_auth()
+
+    def _check_auth(self) -> None:
+        if self.mode not in _MODES:
+            _refuse("BRIDGE_MODE", self.mode, "it must be development or production")
+        if self.auth not in _AUTHS:
+            _refuse("BRIDGE_AUTH", self.auth, "it must be jwt, closed or none")
+        if self.auth == "jwt" and bool(self.jwt_secret) == bool(self.jwks_url):
+            _refuse("BRIDGE_AUTH", self.auth, "it needs one of BRIDGE_JWT_SECRET and BRIDGE_JWKS_URL")
+        if self.jwt_secret and len(self.jwt_secret.encode()) < SECRET_BYTES:
+            raise SettingsError(f"unable to use BRIDGE_JWT_SECRET; it must be {SECRET_BYTES} bytes or more")
+        if self.jwks_url and not _is_web_address(self.jwks_url):
+            _refuse("BRIDGE_JWKS_URL", self.jwks_url, "it must look like https://host/path")
 
 
 def _is_web_address(text: str) -> bool:

@@ -10,14 +10,18 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 CORE = {
     "bridge.changes",
+    "bridge.addresses",
     "bridge.codec",
     "bridge.errors",
     "bridge.events",
     "bridge.facts",
     "bridge.framing",
     "bridge.letters",
+    "bridge.identity",
+    "bridge.limits",
     "bridge.messages",
     "bridge.orders",
+    "bridge.origins",
     "bridge.requests",
     "bridge.rollout",
     "bridge.transcript",
@@ -36,6 +40,8 @@ CORE = {
 IMPURE = {"asyncio", "logging", "os", "random", "socket", "threading", "time", "uuid"}
 MIDDLE = {
     "bridge.listener",
+    "bridge.admission",
+    "bridge.members",
     "bridge.node",
     "bridge.patience",
     "bridge.pump",
@@ -54,6 +60,8 @@ TABLE = {
     "bridge.ports": (CORE, set()),
     "bridge.room": (CORE | PORTS, set()),
     "bridge.rooms": (CORE | PORTS | {"bridge.room"}, set()),
+    "bridge.members": (CORE | PORTS, set()),
+    "bridge.admission": (CORE | PORTS | {"bridge.members"}, set()),
     "bridge.pump": (CORE | PORTS, set()),
     "bridge.run": (CORE | PORTS | {"bridge.pump"}, set()),
     "bridge.patience": (PORTS, set()),
@@ -94,6 +102,17 @@ TABLE = {
         CORE | PORTS | {"bridge.backend", "bridge.profiles", "bridge.proxy", "bridge.templates"},
         {"aiohttp"},
     ),
+    "bridge.auth": (CORE | PORTS, {"jwt"}),
+    "bridge.jwks": (CORE | {"bridge.auth"}, {"httpx", "jwt"}),
+    "bridge.membership": (CORE | PORTS | {"bridge.profiles", "bridge.templates"}, {"httpx"}),
+    "bridge.http_server": ({"bridge.errors"}, {"aiohttp"}),
+    "bridge.border": (  # a part of the composition root
+        CORE
+        | PORTS
+        | {"bridge.admission", "bridge.auth", "bridge.jwks", "bridge.membership"}
+        | {"bridge.profiles", "bridge.settings"},
+        set(),
+    ),
     "bridge.telemetry": (CORE | PORTS, {"structlog"}),
     "bridge.witnesses": (CORE | PORTS, set()),
     "bridge.metrics": (CORE | PORTS, {"prometheus_client"}),
@@ -101,13 +120,8 @@ TABLE = {
     "bridge.sockets.line": (set(), set()),
     "bridge.sockets.encoder": (CORE | {"bridge.sockets.line"}, {"engineio"}),
     "bridge.sockets.direct": ({"bridge.sockets.line"}, {"aiohttp", "engineio"}),
-    "bridge.sockets.engine": ({"bridge.sockets.direct", "bridge.sockets.line"}, {"aiohttp", "engineio"}),
     "bridge.sockets.device": (CORE | PORTS | {"bridge.sockets.encoder", "bridge.sockets.line"}, set()),
     "bridge.sockets.manager": (CORE | PORTS, {"socketio"}),
-    "bridge.doors.namespace": (
-        CORE | PORTS | MIDDLE | SOCKETS,
-        {"socketio"},
-    ),
     "bridge.sockets.crowd": (
         CORE | {"bridge.node_cluster", "bridge.rooms", "bridge.sockets.device"},
         {"engineio", "socketio"},
@@ -126,6 +140,25 @@ TABLE = {
         | {"bridge.answers", "bridge.caller", "bridge.headers", "bridge.profiles", "bridge.proxy"}
         | {"bridge.templates"},
         {"aiohttp"},
+    ),
+    "bridge.sockets.engine": (
+        {
+            "bridge.sockets.direct",
+            "bridge.sockets.intake",
+            "bridge.sockets.line",
+            "bridge.sockets.packets",
+        },
+        {"aiohttp", "engineio"},
+    ),
+    "bridge.sockets.intake": (
+        CORE | {"bridge.http_server", "bridge.sockets.packets"},
+        {"aiohttp", "engineio"},
+    ),
+    "bridge.sockets.packets": (set(), {"engineio", "socketio"}),
+    "bridge.sockets.server": ({"bridge.sockets.line", "bridge.sockets.packets"}, {"socketio"}),
+    "bridge.doors.namespace": (
+        CORE | PORTS | MIDDLE | SOCKETS | {"bridge.auth"},
+        {"socketio"},
     ),
     "bridge.doors.health": (MIDDLE, {"aiohttp"}),
     "bridge.doors.admin": (CORE | PORTS, {"aiohttp"}),
@@ -159,6 +192,7 @@ TABLE = {
     "bridge.commands.demo": (  # demo is serve, the proofs and their processes together
         {
             "bridge.app",
+            "bridge.http_server",
             "bridge.profiles",
             "bridge.settings",
             "bridge.telemetry",

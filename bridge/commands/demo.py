@@ -10,12 +10,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from bridge.app import App, ListenError
+from bridge.app import App
 from bridge.commands import cluster, cluster_proof, redis_server
 from bridge.commands.children import Child, child, free_ports, succeeds
 from bridge.commands.cluster import Cluster
 from bridge.commands.proof import prove
 from bridge.commands.serve import stop_signal
+from bridge.http_server import ListenError
 from bridge.profiles import Profile
 from bridge.settings import Settings
 from bridge.telemetry import configure_logs

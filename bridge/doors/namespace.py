@@ -8,18 +8,30 @@ from typing import Any
 
 import socketio
 
-from bridge.errors import RequestError
+from bridge.admission import Admission, Pass
+from bridge.auth import bearer
+from bridge.errors import RequestCode, RequestError
+from bridge.events import Id
 from bridge.facts import Happening
 from bridge.ports import Telemetry
 from bridge.relay import Relay
-from bridge.requests import parse_join, parse_leave, parse_resume, parse_send, parse_stop
+from bridge.requests import (
+    check_values,
+    parse_join,
+    parse_leave,
+    parse_renew,
+    parse_resume,
+    parse_send,
+    parse_stop,
+)
 from bridge.rooms import Rooms
 from bridge.sockets.device import SocketDevice
 from bridge.sockets.encoder import Encoder
-from bridge.sockets.line import line_of
 
 Ack = dict[str, Any]
 LOOK_AGAIN_S = 0.05
+GOODBYE_S = 0.5
+"""So long a device that is sent away has to read why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +44,21 @@ class EventNames:
     new_message: str = "new_message"
 
 
+@dataclass(slots=True, eq=False)
+class _Guest:
+    """A connected device, and what it was admitted with."""
+
+    device: SocketDevice
+    admitted: Pass
+
+
 class BridgeNamespace(socketio.AsyncNamespace):  # type: ignore[misc]  # python-socketio has no types
     """The namespace ``/``: every event is answered ``{ok: true, ...}`` or ``{ok: false, error}``."""
 
     def __init__(
         self,
         *,
+        admission: Admission,
         relay: Relay,
         rooms: Rooms,
         telemetry: Telemetry,
@@ -47,6 +68,7 @@ class BridgeNamespace(socketio.AsyncNamespace):  # type: ignore[misc]  # python-
         stuck_s: float,
     ) -> None:
         super().__init__("/")
+        self._admission = admission
         self._relay = relay
         self._rooms = rooms
         self._telemetry = telemetry
@@ -55,26 +77,28 @@ class BridgeNamespace(socketio.AsyncNamespace):  # type: ignore[misc]  # python-
         self._stuck_s = stuck_s
         self._encoder = Encoder({"new_message": names.new_message})
         self._devices: dict[str, SocketDevice] = {}
+        self._guests: dict[str, _Guest] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._handlers: Mapping[str, Callable[[SocketDevice, object], Awaitable[Ack]]] = {
+        self._handlers: Mapping[str, Callable[[_Guest, object], Awaitable[Ack]]] = {
             names.join: self._join,
             names.leave: self._leave,
             names.send: self._send,
             "stop_message": self._stop,
             "resume": self._resume,
+            "renew": self._renew,
         }
 
     async def trigger_event(self, event: object, *args: Any) -> Any:
         """Take whatever python-socketio brings: its own connect and disconnect, or a client's event."""
         sid = args[0]
-        device = self._devices.get(sid)
-        if event == "connect" and device is None:
-            return self._connect(sid, args[-1])
+        guest = self._guests.get(sid)
+        if event == "connect" and guest is None:
+            return await self._connect(sid, args[1], args[-1])
         if event == "disconnect" and not self.server.manager.is_connected(sid, "/"):
             return self._disconnect(sid)
-        if device is None:
+        if guest is None:
             return None
-        return await self._answer(device, event, args[1:])
+        return await self._answer(guest, event, args[1:])
 
     @property
     def devices(self) -> Mapping[str, SocketDevice]:
@@ -87,26 +111,69 @@ class BridgeNamespace(socketio.AsyncNamespace):  # type: ignore[misc]  # python-
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _connect(self, sid: str, auth: object) -> None:
-        said = auth.get("streaming") if isinstance(auth, dict) else None
-        if said is not None and not isinstance(said, bool):
-            why = {"code": "bad_auth", "retryable": False}
-            raise socketio.exceptions.ConnectionRefusedError("auth.streaming must be true or false", why)
-        eio_sid = self.server.manager.eio_sid_from_sid(sid, "/")
-        self._devices[sid] = SocketDevice(
-            self.server.eio.sockets[eio_sid],
+    async def is_of(self, eio_sid: str, authorization: str) -> bool:
+        """Return whether an Authorization header is that of the user whose device this is."""
+        guest = self._guests.get(self.server.manager.sid_from_eio_sid(eio_sid, "/"))
+        return guest is not None and await self._admission.is_of(guest.admitted, bearer(authorization))
+
+    async def _connect(self, sid: str, environ: Mapping[str, Any], auth: object) -> None:
+        try:
+            await self._admit(sid, environ, auth)
+        except RequestError as error:
+            raise _refused(error) from error
+        except Exception as fault:
+            self._telemetry.fault(fault)
+            raise _refused(RequestError("internal", "unable to connect; the bridge failed")) from fault
+
+    async def _admit(self, sid: str, environ: Mapping[str, Any], auth: object) -> None:
+        said = auth if isinstance(auth, dict) else {}
+        streaming, token = said.get("streaming"), said.get("token")
+        if streaming is not None and not isinstance(streaming, bool):
+            raise RequestError("bad_auth", "auth.streaming must be true or false")
+        if token is not None and not isinstance(token, str):
+            raise RequestError("bad_auth", "auth.token must be a string")
+        socket = self.server.eio.sockets[self.server.manager.eio_sid_from_sid(sid, "/")]
+        token = token or bearer(environ.get("HTTP_AUTHORIZATION"))
+        admitted = await self._admission.admit(token, lambda code, room_id: self._ended(sid, code, room_id))
+        if socket.closed or socket.closing:  # meanwhile
+            admitted.close()
+            raise RequestError("unauthorized", "unable to connect; the connection is gone")
+        device = SocketDevice(
+            socket,
             self._encoder,
             sid=sid,
-            streaming=said,
+            user=admitted.identity.user,
+            streaming=streaming,
             backlog=self._backlog,
             lagged=lambda device: self._see_to(self._follow(device)),
             overflowed=lambda device: self._see_to(self._cut_off(device)),
         )
+        self._devices[sid] = device
+        self._guests[sid] = _Guest(device, admitted)
 
     def _disconnect(self, sid: str) -> None:
-        device = self._devices.pop(sid, None)
-        if device is not None:
-            self._rooms.gone(device)
+        self._devices.pop(sid, None)
+        guest = self._guests.pop(sid, None)
+        if guest is not None:
+            guest.admitted.close()
+            self._rooms.gone(guest.device)
+
+    def _ended(self, sid: str, code: RequestCode, room_id: Id | None) -> None:
+        """Let a device out of a room, or send it away, and tell it why."""
+        guest = self._guests.get(sid)
+        if guest is None:
+            return
+        if room_id is not None:
+            self._rooms.leave(guest.device, room_id)
+            self._see_to(self.emit("access_ended", {"code": code, "roomId": room_id}, to=sid))
+        else:
+            self._rooms.gone(guest.device)
+            self._see_to(self._send_away(sid, guest.device, code))
+
+    async def _send_away(self, sid: str, device: SocketDevice, code: RequestCode) -> None:
+        await self.emit("access_ended", {"code": code}, to=sid)
+        await asyncio.sleep(GOODBYE_S)
+        await self.server.cut_off(device.socket.sid)
 
     def _see_to(self, device: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(device)
@@ -126,28 +193,31 @@ class BridgeNamespace(socketio.AsyncNamespace):  # type: ignore[misc]  # python-
 
     async def _cut_off(self, device: SocketDevice) -> None:
         self._telemetry.happened(Happening.CUT_OFF)
-        line = line_of(device.socket)
-        if line is not None:
-            line.cut()
-        await device.socket.close(wait=False, abort=True)
+        await self.server.cut_off(device.socket.sid)
 
-    async def _answer(self, device: SocketDevice, event: object, args: tuple[Any, ...]) -> Ack:
+    async def _answer(self, guest: _Guest, event: object, args: tuple[Any, ...]) -> Ack:
         try:
-            if any(_holds_bytes(arg) for arg in args):
-                raise RequestError("binary_refused", "unable to take the event; it holds binary data")
+            guest.admitted.take_event()
+            check_values(args)
             handler = self._handlers.get(event) if isinstance(event, str) else None
             if handler is None:
                 raise RequestError("unknown_event", "unable to take the event; its name is unknown")
-            return {"ok": True, **await handler(device, args[0] if args else None)}
+            return {"ok": True, **await handler(guest, args[0] if args else None)}
         except RequestError as error:
             return {"ok": False, "error": {"code": error.code, "message": str(error)}}
         except Exception as fault:  # noqa: BLE001  (one bad event must not cost the connection)
             self._telemetry.fault(fault)
             return {"ok": False, "error": {"code": "internal", "message": "unable to act; the bridge failed"}}
 
-    async def _join(self, device: SocketDevice, data: object) -> Ack:
+    async def _join(self, guest: _Guest, data: object) -> Ack:
         join = parse_join(data)
-        joined = await self._rooms.join(device, join.room_id, join.resume)
+        await guest.admitted.enter(join.room_id)
+        joined = await self._rooms.join(guest.device, join.room_id, join.resume)
+        try:
+            guest.admitted.check_entered(join.room_id)
+        except RequestError:
+            self._rooms.leave(guest.device, join.room_id)
+            raise
         active = [
             {"requestId": turn.request_id, "messageId": turn.message_id, "seq": turn.seq}
             for turn in joined.active
@@ -156,41 +226,44 @@ class BridgeNamespace(socketio.AsyncNamespace):  # type: ignore[misc]  # python-
         lost = {"lost": joined.lost} if joined.lost else {}
         return {"roomId": join.room_id, "active": active, **lost}
 
-    async def _leave(self, device: SocketDevice, data: object) -> Ack:
-        self._rooms.leave(device, parse_leave(data).room_id)
+    async def _leave(self, guest: _Guest, data: object) -> Ack:
+        leave = parse_leave(data)
+        self._rooms.leave(guest.device, leave.room_id)
+        guest.admitted.leave(leave.room_id)
         return {}
 
-    async def _send(self, device: SocketDevice, data: object) -> Ack:
+    async def _send(self, guest: _Guest, data: object) -> Ack:
         send = parse_send(data, content_limit_bytes=self._content_limit_bytes)
-        sent = await self._relay.send(device, send)
+        await guest.admitted.check(send.room_id)
+        sent = await self._relay.send(guest.device, send)
         ack: Ack = {"requestId": sent.request_id}
         if sent.message_id is not None:
             ack["messageId"] = sent.message_id
         return {**ack, "duplicate": True} if sent.duplicate else ack
 
-    async def _stop(self, device: SocketDevice, data: object) -> Ack:
+    async def _stop(self, guest: _Guest, data: object) -> Ack:
         stop = parse_stop(data)
-        await self._relay.stop(device, stop.room_id, message_id=stop.message_id, request_id=stop.request_id)
+        await guest.admitted.check(stop.room_id)
+        named = {"message_id": stop.message_id, "request_id": stop.request_id}
+        await self._relay.stop(guest.device, stop.room_id, **named)
         return {}
 
-    async def _resume(self, device: SocketDevice, data: object) -> Ack:
+    async def _resume(self, guest: _Guest, data: object) -> Ack:
         resume = parse_resume(data)
-        resumed = await self._rooms.resume(device, resume.room_id, resume.message_id, resume.seq)
+        await guest.admitted.check(resume.room_id)
+        resumed = await self._rooms.resume(guest.device, resume.room_id, resume.message_id, resume.seq)
         self._count_resumes(int(resumed.recovered), int(not resumed.recovered))
         return {"recovered": resumed.recovered, "seq": resumed.seq}
+
+    async def _renew(self, guest: _Guest, data: object) -> Ack:
+        await guest.admitted.renew(parse_renew(data))
+        return {}
 
     def _count_resumes(self, known: int, unknown: int) -> None:
         self._telemetry.happened(Happening.RESUMED, known)
         self._telemetry.happened(Happening.RESUME_UNKNOWN, unknown)
 
 
-def _holds_bytes(value: object) -> bool:
-    match value:
-        case bytes() | bytearray():
-            return True
-        case dict():
-            return any(map(_holds_bytes, value.values()))
-        case list():
-            return any(map(_holds_bytes, value))
-        case _:
-            return False
+def _refused(error: RequestError) -> socketio.exceptions.ConnectionRefusedError:
+    why = {"code": error.code, "retryable": error.retryable}
+    return socketio.exceptions.ConnectionRefusedError(str(error), why)

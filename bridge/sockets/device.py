@@ -21,20 +21,20 @@ class SocketDevice:
     given to ``overflowed`` once and hears nothing more: it is to be cut off, comes back, and resumes.
     """
 
-    user = ""
-
     def __init__(
         self,
         socket: Any,
         encoder: Encoder,
         *,
         sid: str,
+        user: str,
         streaming: bool | None,
         backlog: int,
         lagged: Callable[["SocketDevice"], None],
         overflowed: Callable[["SocketDevice"], None],
     ) -> None:
         self.sid = sid
+        self.user = user
         self.streaming = streaming
         self.socket = socket
         self._encoder = encoder

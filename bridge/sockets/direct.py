@@ -41,7 +41,7 @@ def go_direct(socket: Any, line: Line) -> None:
     while not socket.queue.empty():
         waiting = socket.queue.get_nowait()
         socket.queue.task_done()
-        if waiting is not None:
+        if waiting is not None and waiting.packet_type != packet.NOOP:  # that one ended the last poll
             line.write(frame(waiting.encode()))
 
 

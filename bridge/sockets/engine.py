@@ -12,28 +12,28 @@ from aiohttp import web
 from engineio.async_drivers import aiohttp as stock
 
 from bridge.sockets import direct
+from bridge.sockets.intake import BODY, Intake
 from bridge.sockets.line import Line, line_of
-
-BODY_S = 10.0
-"""How long the body of a polling POST may take."""
+from bridge.sockets.packets import is_frame
 
 
 class WholeBody:
-    """Reads a request's body to its end, where aiohttp's reader gives what has arrived."""
+    """A request's body, which was read to its end before."""
 
-    def __init__(self, request: web.Request) -> None:
-        self._request = request
+    def __init__(self, body: bytes) -> None:
+        self._body = body
 
-    async def read(self, length: int) -> bytes:
-        """Return ``length`` bytes. Raises TimeoutError when they take too long."""
-        async with asyncio.timeout(BODY_S):
-            return await self._request.content.readexactly(length)
+    async def read(self, _: int) -> bytes:
+        """Return all of it."""
+        return self._body
 
 
 def translate_request(request: web.Request) -> dict[str, Any]:
     """Return the WSGI-like environment of ``request`` with its whole body and its real address."""
     environ: dict[str, Any] = stock.translate_request(request)
-    environ["wsgi.input"] = WholeBody(request)
+    body = request.get(BODY, b"")
+    environ["wsgi.input"] = WholeBody(body)
+    environ["CONTENT_LENGTH"] = str(len(body))
     environ["REMOTE_ADDR"] = request.remote or ""
     return environ
 
@@ -47,6 +47,15 @@ class StockWebSocket(stock.WebSocket):  # type: ignore[misc]  # python-engineio 
         self.environ = environ
         await self.handler(self)
         return self._sock
+
+    async def wait(self) -> Any:
+        """Return the next packet. Raises OSError where none may come, or what comes is none: it ends."""
+        if self.handler.__self__.closed:
+            raise OSError
+        data = await super().wait()
+        if not is_frame(data):
+            raise OSError
+        return data
 
 
 class DirectWebSocket:
@@ -69,14 +78,18 @@ async def _prepared(server: Any, environ: dict[str, Any]) -> web.WebSocketRespon
     return websocket
 
 
-def install(engine: Any, *, fast: bool = True) -> str | None:
-    """Put this driver in the place of the stock one in ``engine``, an ``engineio.AsyncServer``.
+def install(engine: Any, intake: Intake, *, fast: bool = True) -> str | None:
+    """Put this driver in the place of the stock one in ``engine``, behind ``intake``.
 
     Returns why websockets are served in the stock way, None where they are not.
     """
     why = direct.misfit(engine) if fast else "the fast path is switched off"
     websocket = DirectWebSocket if why is None else StockWebSocket
-    ours = {"translate_request": translate_request, "websocket": websocket}
+
+    def create_route(app: web.Application, _: Any, path: str) -> None:
+        app.router.add_route("*", path, intake.handle)
+
+    ours = {"translate_request": translate_request, "websocket": websocket, "create_route": create_route}
     engine._async = {**engine._async, **ours}  # noqa: SLF001  (the driver table has no public door)
     return why
 

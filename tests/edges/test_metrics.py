@@ -165,7 +165,7 @@ async def test_the_complete_path_and_its_errors_are_counted_apart(script):
 
 
 async def test_no_payload_room_or_token_is_a_label(script):
-    async with running(script, admin_token="canary") as bridge, Client(bridge.address) as client:  # noqa: S106
+    async with running(script, admin_token="canary") as bridge, Client(bridge.address) as client:
         await client.call("join_room", {"roomId": "canary"})
         await client.call("send_message", {"roomId": "canary", "content": "canary", "requestId": "canary"})
         script.finish()

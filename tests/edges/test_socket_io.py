@@ -191,22 +191,7 @@ async def raw(bridge, *packets):
             return heard
 
 
-@pytest.mark.parametrize(
-    "packet",
-    [
-        '42["disconnect"]',
-        '42["connect",{}]',
-        "42[1,2]",
-        "42[]",
-        "42{}",
-        "4nonsense",
-        "42[",
-        '42["join_room",{"a":NaN}]',
-        b"\x00\x01",
-        "429" + "[" * 50_000,
-    ],
-    ids=lambda packet: repr(packet)[:24],
-)
+@pytest.mark.parametrize("packet", ["42[1,2]", '42["join_room",{"a":NaN}]', '437["late answer"]'])
 async def test_packets_that_no_client_library_sends_disturb_nothing(bridge, packet):
     heard = await raw(bridge, packet)
     assert json.loads(heard[-1].removeprefix("439"))[0]["ok"]
@@ -353,7 +338,7 @@ def test_an_engine_that_is_not_as_it_was_is_served_in_the_stock_way(monkeypatch)
     server = socketio.AsyncServer(async_mode="aiohttp").eio
     assert direct.misfit(server) is None
     monkeypatch.setattr(direct.AsyncSocket, "check_ping_timeout", None)
-    assert engine.install(server).startswith("TypeError")
+    assert engine.install(server, None).startswith("TypeError")
     assert server._async["websocket"] is engine.StockWebSocket
 
 

@@ -14,7 +14,7 @@ from test_command_line import run
 
 from bridge.__main__ import main
 
-SECRET = "secret"  # noqa: S105
+SECRET = "secret"
 BEARER = {"Authorization": f"Bearer {SECRET}"}
 TOKEN = {"BRIDGE_ADMIN_TOKEN": SECRET}
 

@@ -1,0 +1,176 @@
+"""aiohttp's server with deadlines: for the head of a request, and for a body that someone waits for.
+
+The stock one waits an hour for a head, and logs the head that it cannot read, which may hold a token.
+"""
+
+import asyncio
+import errno
+import json
+import socket
+from functools import partial
+from typing import Any
+
+from aiohttp import http_exceptions, web
+from aiohttp.web_protocol import RequestHandler
+
+from bridge.errors import BridgeError
+
+KEEPALIVE_S = 75.0
+"""Idle connections stay longer than those of the usual proxy, which would send into a closing one."""
+LINGER_S = 2.0
+"""So long the rest of a body that was refused is read, for its sender to see the answer."""
+
+
+class ListenError(BridgeError):
+    """The address cannot be listened on."""
+
+
+async def listen(
+    app: web.Application, host: str, port: int, *, header_s: float, **options: Any
+) -> tuple[web.AppRunner, str]:
+    """Serve ``app`` at ``host`` and ``port``, 0 being any; return what to clean up, and the address.
+
+    A head that is not there in ``header_s`` ends its connection; ``options`` are aiohttp's. Raises `ListenError`.
+    """
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        shutdown_timeout=0.1,
+        keepalive_timeout=KEEPALIVE_S,
+        lingering_time=LINGER_S,
+        **options,
+    )
+    await runner.setup()
+    try:
+        listener = _bound(host, port)
+        await _Site(runner, listener, header_s=header_s).start()
+    except BaseException:
+        await runner.cleanup()
+        raise
+    host, port = listener.getsockname()[:2]
+    return runner, f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except (OSError, OverflowError) as exc:
+        why = "the port is in use" if getattr(exc, "errno", None) == errno.EADDRINUSE else str(exc)
+        raise ListenError(f"unable to listen on {host}:{port}; {why}") from exc
+
+
+async def read_body(request: web.Request, limit_bytes: int, *, within_s: float) -> bytes:
+    """Return the body of ``request``.
+
+    Raises aiohttp's 413 when it is over ``limit_bytes``, at once where its length says so, 408 when it is not
+    there in ``within_s``, and 400 when it is cut.
+    """
+    if request.content_length is not None and request.content_length > limit_bytes:
+        raise _too_large(limit_bytes, request.content_length)
+    parts, size_bytes = [], 0
+    try:
+        async with asyncio.timeout(within_s):
+            while part := await request.content.readany():
+                size_bytes += len(part)
+                if size_bytes > limit_bytes:
+                    raise _too_large(limit_bytes, size_bytes)
+                parts.append(part)
+    except TimeoutError as exc:
+        said = _said("body_timeout", "unable to take the request; its body is late")
+        raise _last(web.HTTPRequestTimeout(**said)) from exc
+    except web.RequestPayloadError as exc:
+        said = _said("bad_body", "unable to take the request; its body cannot be read")
+        raise _last(web.HTTPBadRequest(**said)) from exc
+    return b"".join(parts)
+
+
+class _Site(web.BaseSite):
+    """Serves what ``listener`` takes."""
+
+    def __init__(self, runner: web.AppRunner, listener: socket.socket, *, header_s: float) -> None:
+        super().__init__(runner)
+        self._listener = listener
+        self._header_s = header_s
+
+    @property
+    def name(self) -> str:
+        """Where it listens; aiohttp asks for it."""
+        return str(self._listener.getsockname())
+
+    async def start(self) -> None:
+        """Begin to serve."""
+        await super().start()
+        server: Any = self._runner.server
+        loop = asyncio.get_running_loop()
+        made = partial(_Handler, server, loop=loop, header_s=self._header_s, **server._kwargs)  # noqa: SLF001
+        self._server = await loop.create_server(made, sock=self._listener)
+
+
+class _Handler(RequestHandler):
+    """One connection. A deadline runs whenever it waits for a head of which something may have come."""
+
+    __slots__ = ("_deadline", "_header_s")
+
+    def __init__(self, manager: Any, *, header_s: float, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._header_s = header_s
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._deadline = self._loop.call_later(self._header_s, self._late)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._in_time()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self._waits:
+            self._in_time()
+        elif self._deadline is None:
+            self._deadline = self._loop.call_later(self._header_s, self._late)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if not isinstance(exc, http_exceptions.HttpProcessingError):
+            return super().handle_error(request, status, exc, message)
+        refusal = web.Response(status=400, **_said("bad_request", "unable to read the request"))
+        refusal.force_close()
+        return refusal
+
+    @property
+    def _waits(self) -> bool:
+        return self._waiter is not None and not self._messages
+
+    def _in_time(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _late(self) -> None:
+        self._deadline = None
+        if not self._messages and not self._request_in_progress:
+            self.force_close()
+
+
+def _too_large(limit_bytes: int, size_bytes: int) -> web.HTTPException:
+    said = _said("body_too_large", f"unable to take the request; its body is over {limit_bytes} bytes")
+    return _last(web.HTTPRequestEntityTooLarge(limit_bytes, size_bytes, **said))
+
+
+def _said(code: str, message: str) -> dict[str, Any]:
+    body = json.dumps({"error": {"code": code, "message": message}})
+    return {"text": body, "content_type": "application/json"}
+
+
+def _last(refusal: web.HTTPException) -> web.HTTPException:
+    """Return ``refusal`` as the last answer of its connection."""
+    refusal.force_close()
+    return refusal
