@@ -117,6 +117,9 @@ def _check_production(settings: Settings) -> None:
         _refuse(f"BRIDGE_AUTH={settings.auth or 'none'}", f"{why}: {way}, or {also}, or, {other}")
     if settings.auth == "closed":
         return
+    if settings.drop_in == "on" and not settings.drop_in_port:
+        way = "give it an address of its own that only the chat-server reaches, by BRIDGE_DROP_IN_PORT"
+        _refuse("BRIDGE_DROP_IN=on", f"{why}, and it asks for no token: {way}")
     if not settings.origins or ANY in settings.origins:
         said = ",".join(settings.origins) or "nothing"
         way = "name the pages that may connect, like BRIDGE_ORIGINS=https://chat.example.org"

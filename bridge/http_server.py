@@ -30,7 +30,8 @@ async def listen(
 ) -> tuple[web.AppRunner, str]:
     """Serve ``app`` at ``host`` and ``port``, 0 being any; return what to clean up, and the address.
 
-    A head that is not there in ``header_s`` ends its connection; ``options`` are aiohttp's. Raises `ListenError`.
+    A head that is not there in ``header_s`` ends its connection; ``options`` are aiohttp's.
+    Raises `ListenError`.
     """
     runner = web.AppRunner(
         app,

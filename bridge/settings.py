@@ -54,7 +54,6 @@ class Settings:
     drop_in: str = _key("BRIDGE_DROP_IN", "auto")
     drop_in_port: int = _key("BRIDGE_DROP_IN_PORT", 0)
     proxy_silence_s: float = _key("BRIDGE_PROXY_SILENCE_S", 600.0)
-    redis_url: str = _key("REDIS_URL", "")
     redis_url: str = _key("REDIS_URL", "", secret=True)
     redis_prefix: str = _key("BRIDGE_REDIS_PREFIX", "bridge:")
     node_adapter: str = _key("BRIDGE_NODE_ADAPTER", "auto")

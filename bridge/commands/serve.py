@@ -21,6 +21,7 @@ async def run(settings: Settings, profile: Profile) -> int:
         backend=settings.backend_url,
         profile=settings.backend_profile,
         dialect=settings.dialect,
+        auth=settings.auth or "none",
         streaming=str((await app.flag.state()).rollout),
         drop_in=app.drop_in_address,
     )

@@ -306,7 +306,7 @@ ASKED = Profile(membership=MembershipCall(Call("/rooms/{roomId}/member", "GET", 
 
 async def test_the_backend_says_who_may_be_in_a_room_and_who_no_longer(roster):
     async with (
-        running(roster, profile=ASKED, membership_ttl_s=1.0, **JWT) as bridge,
+        running(roster, ASKED, membership_ttl_s=1.0, **JWT) as bridge,
         device(bridge, "ann") as ann,
         device(bridge, "bob") as bob,
         device(bridge, "eve") as eve,
@@ -330,7 +330,7 @@ async def test_the_backend_says_who_may_be_in_a_room_and_who_no_longer(roster):
 @pytest.mark.parametrize(("body", "code"), [("true", None), ("false", "not_a_member"), ("1", "not_a_member")])
 async def test_a_backend_that_always_says_200_says_it_in_its_answer(roster, body, code):
     profile = Profile(membership=MembershipCall(ASKED.membership.call, "/member"))
-    async with running(roster, profile=profile, **JWT) as bridge, device(bridge, "ann") as client:
+    async with running(roster, profile, **JWT) as bridge, device(bridge, "ann") as client:
         roster.says = body
         joined = await client.call("join_room", {"roomId": 1})
         assert joined.get("error", {}).get("code") == code

@@ -404,7 +404,7 @@ async def test_what_runs_in_a_room_is_told_as_a_newcomer_would_hear_it(chat, bri
 
 
 async def test_auto_opens_the_door_only_where_this_machine_alone_reaches_it(chat, http):
-    async with running(chat, host="0.0.0.0") as bridge:  # noqa: S104
+    async with running(chat, host="0.0.0.0", mode="development") as bridge:  # noqa: S104
         port = bridge.address.rpartition(":")[2]
         async with http.post(f"http://127.0.0.1:{port}/chat/messages", json=POST) as answer:
             assert answer.status == 404
@@ -427,3 +427,11 @@ async def test_an_address_of_its_own_hides_no_path_and_takes_the_door_from_the_o
         chat.finish()
         async with http.post(f"{bridge.drop_in_address}/chat/messages", json=POST) as answer:
             assert (await answer.json())["content"] == "Hello"
+
+
+async def test_behind_a_proxy_of_the_same_machine_the_door_is_not_opened_by_itself(chat, http):
+    own = {"mode": "production", "auth": "jwt", "jwt_secret": "s" * 32, "origins": ("https://chat.example",)}
+    async with running(chat, **own) as bridge:
+        assert bridge.drop_in_address is None
+        async with http.get(f"{bridge.address}/chat/rooms/7/active") as answer:
+            assert answer.status == 404

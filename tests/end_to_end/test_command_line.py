@@ -50,6 +50,9 @@ async def test_help_teaches(arguments):
         ({"BACKEND_URL": "nonsense"}, "BACKEND_URL='nonsense'"),
         ({"BRIDGE_STAL_S": "1"}, "did you mean BRIDGE_STALL_S"),
         ({"BRIDGE_DIALECT": "klingon"}, "it must be one of"),
+        ({"HOST": "0.0.0.0"}, "set BRIDGE_AUTH=jwt with BRIDGE_JWT_SECRET or BRIDGE_JWKS_URL"),  # noqa: S104
+        ({"BRIDGE_MODE": "production", "BRIDGE_AUTH": "none"}, "BRIDGE_AUTH=none"),
+        ({"BRIDGE_AUTH": "jwt"}, "it needs one of BRIDGE_JWT_SECRET and BRIDGE_JWKS_URL"),
         ({"BRIDGE_BACKEND_PROFILE": "nope"}, "nope.toml"),
         ({"BRIDGE_BACKEND_PROFILE": "openai_chat"}, "it needs OPENAI_API_KEY in the environment"),
     ],
