@@ -1,11 +1,14 @@
 """What a device must pass before anything is done for it: who it is, how much it asks, which rooms are its.
 
-Every door asks here, in this order: `Admission.arrive` with its address, `Admission.admit` with its token,
-then the `Pass` before each event and each room. Whoever is refused has cost no answer of the backend.
+Every door asks here, in this order: `Admission.arrive` with its address, `Admission.admit` with its token
+(`Admission.visit` is both), then the `Pass` before each event and each room: `Pass.take_event`, `Pass.enter`
+and `Pass.check_entered` around a join, `Pass.check` before a send, a stop, a resume. Whoever is refused has
+cost no answer of the backend.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from bridge.errors import RequestCode, RequestError
@@ -185,6 +188,19 @@ class Admission:
     def depart(self, address: str) -> None:
         """Forget a connection that has arrived."""
         self._addresses.leave(address)
+
+    @asynccontextmanager
+    async def visit(self, address: str, token: str | None, ended: Ended) -> AsyncIterator[Pass]:
+        """Arrive, be admitted, and give all back when the context is left: for a door of one request."""
+        self.arrive(address)
+        try:
+            admitted = await self.admit(token, ended)
+            try:
+                yield admitted
+            finally:
+                admitted.close()
+        finally:
+            self.depart(address)
 
     async def admit(self, token: str | None, ended: Ended) -> Pass:
         """Let a device in that shows ``token``; its `Pass` must be closed when it goes.

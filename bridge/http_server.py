@@ -148,7 +148,7 @@ class _Handler(RequestHandler):
 
     @property
     def _waits(self) -> bool:
-        return self._waiter is not None and not self._messages
+        return not (self._messages or self._request_in_progress)
 
     def _in_time(self) -> None:
         if self._deadline is not None:
@@ -157,7 +157,7 @@ class _Handler(RequestHandler):
 
     def _late(self) -> None:
         self._deadline = None
-        if not self._messages and not self._request_in_progress:
+        if self._waits:
             self.force_close()
 
 

@@ -137,6 +137,19 @@ async def test_connections_of_a_user_and_of_an_address_are_counted_and_given_bac
     door.admission.arrive("1.2.3.4")
 
 
+async def test_a_visit_gives_everything_back():
+    door = Door(connections_per_user=1, connections_per_address=1)
+    for token in ("ann", "ann"):
+        async with door.admission.visit("1.2.3.4", token, lambda *_: None) as admitted:
+            assert admitted.identity.user == "ann"
+            with refused("too_many_connections"):
+                door.admission.check_address("1.2.3.4")
+    with refused("unauthorized"):
+        async with door.admission.visit("1.2.3.4", None, lambda *_: None):
+            pass
+    door.admission.check_address("1.2.3.4")
+
+
 async def test_a_room_is_for_its_members_and_a_device_is_in_few():
     door = Door()
     admitted = await door.admit()
