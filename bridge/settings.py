@@ -81,7 +81,7 @@ class Settings:
     events_burst: int = _key("BRIDGE_EVENTS_BURST", 20)
     rooms_per_device: int = _key("BRIDGE_ROOMS_PER_DEVICE", 100)
     connections_per_user: int = _key("BRIDGE_CONNECTIONS_PER_USER", 20)
-    connections_per_address: int = _key("BRIDGE_CONNECTIONS_PER_ADDRESS", 1000)
+    connections_per_address: int = _key("BRIDGE_CONNECTIONS_PER_ADDRESS", 20_000)
     turns_per_user: int = _key("BRIDGE_TURNS_PER_USER", 20)
     turns_per_node: int = _key("BRIDGE_TURNS_PER_NODE", 2000)
     handshake_s: float = _key("BRIDGE_HANDSHAKE_S", 5.0)
