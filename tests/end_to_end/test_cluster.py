@@ -1,20 +1,16 @@
 """Several bridge processes, one Redis: one truth, whatever dies."""
 
 import asyncio
-import contextlib
-import json
-import os
 import signal
-import sys
 
 import aiohttp
 import pytest
+from bridge_process import LEASE_S, node
 from end_to_end_apps import Device, backend_at, stored
 from redis_server import redis_server
 
 from backend_stub.model import Pace
 
-LEASE_S = 1.0
 BUSY_S = 3.0
 """What a busy machine may add to a pause; the pauses themselves are measured by `tests.cluster.nemesis`."""
 pytestmark = pytest.mark.needs("redis-server")
@@ -30,49 +26,6 @@ async def backend(tmp_path):
 def redis(tmp_path):
     with redis_server(tmp_path) as server:
         yield server
-
-
-class NodeProcess:
-    """``python -m bridge serve`` in a process of its own."""
-
-    def __init__(self, process):
-        self.process = process
-        self.address = ""
-
-    def send(self, number):
-        self.process.send_signal(number)
-
-
-@contextlib.asynccontextmanager
-async def node(backend, redis, **given):
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("BRIDGE_")}
-    settings = {
-        "PORT": "0",
-        "BACKEND_URL": backend.url,
-        "REDIS_URL": redis.url,
-        "CHAT_STREAMING_ENABLED": "on",
-        "BRIDGE_BACKEND_PROFILE": "reference",
-        "BRIDGE_LEASE_S": str(LEASE_S),
-        "BRIDGE_DRAIN_S": "0.3",
-        **given,
-    }
-    command = [sys.executable, "-m", "bridge", "serve"]
-    process = await asyncio.create_subprocess_exec(
-        *command, env={**clean, **settings}, stderr=asyncio.subprocess.PIPE
-    )
-    started = NodeProcess(process)
-    async with asyncio.timeout(20):
-        while not started.address:
-            started.address = json.loads(await process.stderr.readline()).get("address", "")
-    reading = asyncio.create_task(process.stderr.read())
-    try:
-        yield started
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGCONT)
-            process.kill()
-        await process.wait()
-        await reading
 
 
 def heard_rightly(device, request_id):

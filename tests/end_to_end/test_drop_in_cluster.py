@@ -5,9 +5,10 @@ import signal
 
 import aiohttp
 import pytest
+from bridge_process import node
 from end_to_end_apps import Device, backend_at, stored
 from redis_server import redis_server
-from test_cluster import heard_rightly, node
+from test_cluster import heard_rightly
 
 from backend_stub.model import Pace
 

@@ -7,9 +7,9 @@ import re
 
 import aiohttp
 import pytest
+from bridge_process import node
 from end_to_end_apps import Device, running
 from redis_server import redis_server
-from test_cluster import node
 from test_command_line import run
 
 from bridge.__main__ import main

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from bridge_process import node
 from redis_server import redis_server
 from socket_io_device import node_device
-from test_cluster import node
 
 from bridge.commands.children import free_ports
 

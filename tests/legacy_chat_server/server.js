@@ -6,7 +6,10 @@
 //   ADAPTER                         classic | sharded | streams
 //   ADAPTER_KEY                     the prefix of the classic adapter's channels
 //   PUBLISH_ON_SPECIFIC_RESPONSE_CHANNEL  1: answers go to the asking server alone
-//   BACKEND_URL                     POST {BACKEND_URL}/chat/messages answers with the complete message
+//   BACKEND_URL                     POST {BACKEND_URL}/chat/messages answers with the complete message; with
+//                                   several, separated by commas, each attempt goes to the next
+//   RETRIES                         how often the POST is repeated, with the same requestId, where nobody or a 5xx
+//                                   answered (0)
 //   BACKEND_TOKEN, BACKEND_TIMEOUT_MS     its credentials, and how long an answer may take
 // Says {"listening": port} on stdout once it serves; ends at SIGTERM.
 import { createServer } from "node:http";
@@ -26,9 +29,11 @@ const {
   ADAPTER_KEY = "socket.io",
   PUBLISH_ON_SPECIFIC_RESPONSE_CHANNEL = "0",
   BACKEND_URL = "http://127.0.0.1:5100",
+  RETRIES = "0",
   BACKEND_TOKEN = "",
   BACKEND_TIMEOUT_MS = "30000",
 } = process.env;
+const RETRY_PAUSE_MS = 200;
 
 async function connectedToRedis() {
   const client = REDIS_CLIENT === "ioredis" ? new Redis(REDIS_URL) : createClient({ url: REDIS_URL });
@@ -48,8 +53,21 @@ async function adapter() {
   });
 }
 
-async function askBackend(message) {
-  const response = await fetch(`${BACKEND_URL}/chat/messages`, {
+const backends = BACKEND_URL.split(",");
+const later = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+async function askBackend(message, attempt = 0) {
+  try {
+    return await askOnce(backends[attempt % backends.length], message);
+  } catch (error) {
+    if (error.status < 500 || attempt >= Number(RETRIES)) throw error;
+  }
+  await later(RETRY_PAUSE_MS);
+  return await askBackend(message, attempt + 1);
+}
+
+async function askOnce(backend, message) {
+  const response = await fetch(`${backend}/chat/messages`, {
     method: "POST",
     headers: {
       "content-type": "application/json",
@@ -58,7 +76,8 @@ async function askBackend(message) {
     body: JSON.stringify(message),
     signal: AbortSignal.timeout(Number(BACKEND_TIMEOUT_MS)),
   });
-  if (!response.ok) throw new Error(`the backend answered ${response.status}`);
+  const { status } = response;
+  if (!response.ok) throw Object.assign(new Error(`the backend answered ${status}`), { status });
   return await response.json();
 }
 
