@@ -117,11 +117,11 @@ class App:
             silence_s=settings.proxy_silence_s,
         )
         address = await self._serve(self._web(), settings.port)
-        if settings.drop_in_port and settings.drop_in != "off":
+        if opens_drop_in(settings) and settings.drop_in_port:
             beside = web.Application()
             beside.add_routes(self._drop_in(alone=True).routes())
             self.drop_in_address = await self._serve(beside, settings.drop_in_port)
-        elif self._shares_its_address:
+        elif opens_drop_in(settings):
             self.drop_in_address = address
         return address
 
@@ -138,14 +138,6 @@ class App:
         )
         self._runners.append(runner)
         return address
-
-    @property
-    def _shares_its_address(self) -> bool:
-        """Whether a chat-server finds the drop-in where devices connect; see ``drop_in`` in the settings."""
-        settings = self._settings
-        here_only = is_loopback(settings.host) and not in_production(settings)
-        chosen = settings.drop_in == "on" or (settings.drop_in == "auto" and here_only)
-        return chosen and not settings.drop_in_port
 
     async def stop(self) -> None:
         """Refuse new turns, let the running ones end, send the devices away, then close everything."""
@@ -335,7 +327,7 @@ class App:
         app.add_routes(figures.routes(self.metrics))
         if settings.demo:
             app.add_routes(page.routes())
-        shares = self._shares_its_address
+        shares = opens_drop_in(settings) and not settings.drop_in_port
         app.add_routes(self._drop_in(alone=False).routes() if shares else drop_in.closed(self._profile))
         return app
 
@@ -387,3 +379,10 @@ def dialect(settings: Settings) -> Says:
         known = ", ".join(DIALECTS)
         raise SettingsError(f"unable to use BRIDGE_DIALECT={settings.dialect!r}; it must be one of {known}")
     return says
+
+
+def opens_drop_in(settings: Settings) -> bool:
+    """Return whether a chat-server finds the drop-in, where devices connect or at ``drop_in_port``."""
+    if settings.drop_in == "auto" and not settings.drop_in_port:
+        return is_loopback(settings.host) and not in_production(settings)
+    return settings.drop_in != "off"

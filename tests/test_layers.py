@@ -171,7 +171,12 @@ TABLE = {
         CORE
         | PORTS
         | {"bridge.answers", "bridge.app", "bridge.backend", "bridge.exchange", "bridge.profiles"}
-        | {"bridge.commands.comparison", "bridge.settings", "bridge.templates"},
+        | {"bridge.commands.chat_servers", "bridge.commands.comparison", "bridge.settings"}
+        | {"bridge.templates"},
+        set(),
+    ),
+    "bridge.commands.chat_servers": (
+        {"bridge.errors", "bridge.node_cluster", "bridge.redis_client", "bridge.settings"},
         set(),
     ),
     "bridge.commands.flag": (

@@ -1,4 +1,4 @@
-"""``doctor``: ask the backend as its profile says, show what it answers and means, name what is wrong."""
+"""``doctor``: ask the backend, show what it says and means, see who shares the Redis, name what is wrong."""
 
 import asyncio
 import json
@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from typing import assert_never
 
 from bridge.answers import told
-from bridge.app import dialect
+from bridge.app import dialect, opens_drop_in
 from bridge.backend import HttpBackend
+from bridge.commands import chat_servers
 from bridge.commands.comparison import differences
 from bridge.dialects import DIALECTS
 from bridge.dialects.base import Frame
@@ -95,6 +96,7 @@ async def run(settings: Settings, profile: Profile, content: str) -> int:
             await _within(settings.turn_s, findings, drop_in)
     finally:
         await backend.close()
+    await chat_servers.look(settings, findings.add, opens=opens_drop_in(settings))
     if not findings.wrong:
         print("ok        the answer streams and ends as it should")
     return 1 if findings.wrong else 0

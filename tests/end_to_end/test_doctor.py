@@ -39,6 +39,14 @@ async def test_every_profile_is_well(examine, name):
     assert "the end: stop" in said
 
 
+@pytest.mark.parametrize("port", ["9", "none"])
+async def test_a_redis_that_is_away_is_named_beside_a_backend_that_is_well(examine, port):
+    status, said, wrong = await examine(redis_url=f"redis://127.0.0.1:{port}/0" if port != "none" else "")
+    assert (status, len(wrong)) == ((1, 1) if port == "9" else (0, 0)), said
+    assert ("is REDIS_URL right?" in said) == (port == "9")
+    assert "the end: stop" in said
+
+
 @pytest.mark.parametrize("name", ["default", "reference", "fastapi", "use_chat", "trpc"])
 async def test_what_answers_a_chat_server_has_the_shape_of_the_backends_own_answer(examine, name):
     status, said, wrong = await examine(name, drop_in="on")
