@@ -100,6 +100,15 @@ async def test_rooms_keep_the_type_of_their_name(mixed, room_id, other):
     assert not mixed.clients.heard("n2", f"word {content}") + mixed.clients.heard("b2", f"word {content}")
 
 
+async def test_a_room_that_is_the_id_of_a_node_client_is_that_client_alone(mixed, room):
+    sid = mixed.clients.sid("n1")
+    await mixed.bridge._rooms.tell(sid, [NewMessage("r", sid, "m", "user", f"for you {room}", "now")])
+    await mixed.clients.until_told("n1", f"for you {room}")
+    await settled(mixed, room)
+    told = {c: [m["content"] for (m,) in mixed.clients.heard(c, "new_message")] for c in EVERYBODY}
+    assert [client for client in EVERYBODY if f"for you {room}" in told[client]] == ["n1"]
+
+
 async def test_hostile_text_and_numbers_of_a_device_do_not_end_a_node_server(mixed, room):
     extra = {"lone": "\ud83c", "big": 10**30, "nan": float("nan"), "__proto__": {"a": 1}, "deep": [[[[1]]]]}
     await mixed.bridge._inbox.tell(room, [NewMessage("r", room, "m", "user", "half \ud83c", "now", extra)])
@@ -260,6 +269,12 @@ async def test_an_ack_of_one_client_of_the_bridge(mixed):
     assert await mixed.node.do("emitWithAck", rooms=[sid], event="ask", args=[]) == [{"by": "b1"}]
 
 
+async def test_acks_of_a_room_that_no_client_of_the_bridge_is_in_do_not_wait_for_it(mixed, room):
+    await mixed.clients.join(f"{room}-of-n", "n1", "n2")
+    acks = await mixed.node.do("emitWithAck", rooms=[f"{room}-of-n"], event="ask", args=[])
+    assert sorted(ack["by"] for ack in acks) == ["n1", "n2"]
+
+
 async def test_an_ack_that_never_comes_is_forgotten(mixed):
     sid = mixed.clients.sid("b1")
     with pytest.raises(RuntimeError, match="timed out"):
@@ -290,3 +305,16 @@ async def test_clients_of_the_bridge_are_disconnected_by_order_of_a_node_server(
     await mixed.clients.connect(name, mixed.bridge.address)
     await mixed.node.do("disconnect", rooms=[mixed.clients.sid(name)], close=close)
     assert await mixed.clients.disconnected(name) == "io server disconnect"
+
+
+async def test_a_room_is_emptied_by_order_of_a_node_server_on_both_sides_but_for_who_is_excepted(mixed, room):
+    doomed = f"{room}-doomed"
+    gone = {"gone-n": mixed.node.address, "gone-b": mixed.bridge.address}
+    for client, address in gone.items():
+        await mixed.clients.connect(client, address)
+    await mixed.clients.join(doomed, *gone, "b1")
+    await mixed.node.do("disconnect", rooms=[doomed], **{"except": [mixed.clients.sid("b1")]}, close=True)
+    for client in gone:
+        assert await mixed.clients.disconnected(client) == "io server disconnect"
+    left = await mixed.node.do("fetchSockets", rooms=[doomed])
+    assert [each["id"] for each in left] == [mixed.clients.sid("b1")]
