@@ -32,6 +32,8 @@ from bridge.sockets.crowd import Crowd
 
 LOOK_S = 1.0
 """How often it is looked whether Node servers are there."""
+GONE_LOOKS = 5
+"""So often in a row nobody was there before they are gone: behind a restart of Redis they are late."""
 DOING_LIMIT = 1000
 """So many answers and disconnections may be under way; beyond it they are left out."""
 
@@ -57,6 +59,7 @@ class NodeServers:
         self._audience = audience
         self._telemetry = telemetry
         self._looks = look
+        self._unseen = 0
         self._to_all, self._request = channels.to_all.encode(), channels.request.encode()
         self._doing: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -78,7 +81,9 @@ class NodeServers:
         """Know whether Node servers are there: they alone listen for answers. Raises `StoreUnavailable`."""
         ask: Callable[[], Any] = partial(self._redis.commands.pubsub_numsub, self._channels.response)
         ((_, count),) = await self._redis.ask(ask)
-        self._audience.there = count > 0
+        self._unseen = 0 if count else self._unseen + 1
+        if count or self._unseen >= GONE_LOOKS:
+            self._audience.there = count > 0
 
     async def _look_on(self) -> None:
         while True:
