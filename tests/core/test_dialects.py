@@ -526,7 +526,9 @@ def test_the_envelope_of_trpc_says_nothing_but_its_end(auto):
 
 
 @pytest.mark.parametrize(
-    "wrap", [lambda v: {"json": v, "meta": {}}, lambda v: {"result": {"type": "data", "data": v}}], ids=str
+    "wrap",
+    [lambda v: {"json": v, "meta": {}}, lambda v: {"result": {"type": "data", "data": v}}],
+    ids=["json", "result"],
 )
 @pytest.mark.parametrize("auto", ["auto", "stream_event"])
 def test_a_stream_event_may_be_wrapped(auto, wrap):
