@@ -60,14 +60,14 @@ async def test_a_prompt_is_stored_before_its_answer(start, session, slow):
 
 async def test_the_prompt_is_stored_after_the_start_and_long_before_the_end(start, session, slow):
     slow.let.set()
-    caller = Caller(session, await start(history=slow, pace=Pace(5, 0, 0.15)))
+    caller = Caller(session, await start(history=slow, pace=Pace(5, 0, 1.5)))
     began_s = asyncio.get_running_loop().time()
     async with caller.post() as response:
         await response.content.readuntil(b"\n\n")
         await until(lambda: slow.asked)
         role, at_s = slow.asked[0]
         assert role == "user"
-        assert at_s - began_s < 0.15
+        assert at_s - began_s < 1.5
         assert (await caller.stored(1))[0]["content"] == "Hi"
         await response.read()
 
@@ -195,7 +195,7 @@ async def test_stopping_stores_what_there_is(start, session):
     await caller.stored(1)
     began_s = asyncio.get_running_loop().time()
     await backend.stop()
-    assert asyncio.get_running_loop().time() - began_s < 1
+    assert asyncio.get_running_loop().time() - began_s < 4
     heard = await call
     assert heard.kinds[-1] == "abort"
     await backend.start()
@@ -207,7 +207,7 @@ async def test_a_database_that_hangs_does_not_hold_the_end(start, session, slow)
     await Caller(session, backend).stream()
     began_s = asyncio.get_running_loop().time()
     await backend.stop()
-    assert asyncio.get_running_loop().time() - began_s < 1
+    assert asyncio.get_running_loop().time() - began_s < 4
 
 
 async def every_row(caller):

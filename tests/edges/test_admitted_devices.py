@@ -317,7 +317,7 @@ async def test_the_backend_says_who_may_be_in_a_room_and_who_no_longer(roster):
         roster.members.remove(("ann", "1"))
         removed_at_s = time.monotonic()
         assert await ann.until("access_ended") == {"code": "not_a_member", "roomId": 1}
-        assert time.monotonic() - removed_at_s < 3
+        assert time.monotonic() - removed_at_s < 8
         await bridge._rooms.tell(1, [])
         assert len(bridge._rooms._rooms[1].seats) == 1
         roster.status = 500

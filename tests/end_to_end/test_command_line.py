@@ -106,7 +106,7 @@ async def test_sigterm_interrupts_what_does_not_end_and_exits_in_time(backend):
     while name != "ai_message_end":
         name, data = await heard.get()
     _, err = await process.communicate()
-    assert time.monotonic() - began <= 2
+    assert time.monotonic() - began <= 8  # its drain is 1 s; a busy machine stalls
     assert process.returncode == 0
     assert data["finishReason"] == "interrupted"
     assert "Traceback" not in err.decode()
