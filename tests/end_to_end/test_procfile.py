@@ -16,7 +16,7 @@ from bridge.commands.children import succeeds
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-pytestmark = pytest.mark.skipif(not (BIN / "honcho").exists(), reason="honcho (extra dev) is not installed")
+pytestmark = pytest.mark.needs("honcho")
 
 
 def free_base():
