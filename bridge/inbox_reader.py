@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from bridge import codec
-from bridge.letters import Anew, Batch, Letter, Lost, Ordered, Said, StopWanted, Told
+from bridge.letters import Anew, Batch, Letter, Lost, Ordered, Said, StopWanted
 from bridge.redis_client import BACK_OFF_S, BLOCK_S, TROUBLE, RedisClient
 
 LETTERS_AT_ONCE = 500
@@ -96,8 +96,6 @@ def _read(fields: Fields) -> Letter:
             return Said(fields[b"turn"].decode(), json.loads(fields[b"room"]), batch)
         case b"anew":
             return Anew(fields[b"turn"].decode(), json.loads(fields[b"room"]))
-        case b"told":
-            return Told(json.loads(fields[b"room"]), codec.decode(fields[b"batch"]))
         case b"stop":
             return StopWanted(fields[b"turn"].decode())
         case b"ordered":

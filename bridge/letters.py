@@ -38,14 +38,6 @@ class Anew:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A letter: messages of a room that belong to no turn, such as a user's own."""
-
-    room_id: Id
-    messages: Sequence[Message]
-
-
-@dataclass(frozen=True, slots=True)
 class StopWanted:
     """A letter: a turn that this node owns shall stop."""
 
@@ -65,4 +57,4 @@ class Lost:
     """A letter in the place of some that are lost: what this node knows of its rooms may be behind."""
 
 
-Letter = Said | Anew | Told | StopWanted | Ordered | Lost
+Letter = Said | Anew | StopWanted | Ordered | Lost

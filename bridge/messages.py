@@ -122,6 +122,11 @@ _EVENT_NAMES: dict[type[Message], str] = {
 }
 
 
+def is_asked(message: Message) -> bool:
+    """Return whether ``message`` is what the user said, and none of the answer."""
+    return isinstance(message, NewMessage) and message.role == "user"
+
+
 def event_name(message: Message) -> str:
     """Return the name under which a room hears ``message``."""
     return _EVENT_NAMES[type(message)]

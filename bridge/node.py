@@ -6,7 +6,7 @@ from typing import assert_never
 from bridge.errors import TurnInterrupted
 from bridge.events import Id
 from bridge.facts import Happening
-from bridge.letters import Anew, Batch, Letter, Lost, Ordered, Said, StopWanted, Told
+from bridge.letters import Anew, Batch, Letter, Lost, Ordered, Said, StopWanted
 from bridge.ports import Clock, Inbox, Journal, Sockets, Telemetry
 from bridge.relay import Relay
 from bridge.rooms import Rooms
@@ -78,8 +78,6 @@ class Node:
             case Anew(turn_id, room_id):
                 if self._rooms.holds(room_id) and turn_id not in self._relay.owned:
                     await self._mend(turn_id, room_id)
-            case Told(room_id, messages):
-                self._rooms.hear(room_id, messages)
             case StopWanted(turn_id):
                 self._relay.stop_wanted(turn_id)
             case Ordered(sender, order):

@@ -209,10 +209,6 @@ class Inbox(Protocol):
         """Hold a room no longer."""
         ...
 
-    async def tell(self, room_id: Id, messages: Sequence[Message]) -> None:
-        """Put ``messages`` into the inboxes of the other nodes of a room."""
-        ...
-
     def order(self, order: str, to: str = "") -> None:
         """Put ``order`` into the inboxes of all other living nodes, or of the node ``to`` alone.
 

@@ -135,7 +135,7 @@ class Relay:
                 why = f"{claim.turn_limit} answers are under way in the room"
                 raise RequestError("busy", f"unable to take the message; {why}")
             case Claimed(epoch):
-                await self._begin(claim, epoch, send.headers)
+                self._begin(claim, epoch, send.headers)
                 return Sent(request_id)  # the backend's first frame may name the answer otherwise
 
     async def stop(
@@ -243,18 +243,15 @@ class Relay:
         kept = await self._journal.read(turn_id)
         return Sent(request_id, kept.message_id if kept else None, duplicate=True)
 
-    async def _begin(self, claim: Claim, epoch: int, headers: Mapping[str, str]) -> None:
-        run = self._runs[claim.turn_id] = self._run(claim, epoch, headers)
-        try:
-            if not claim.announced_elsewhere:
-                await self._rooms.tell(claim.prompt.room_id, [self._said_by_user(claim.prompt)])
-        except BaseException:
-            self._forget(run)
-            raise
+    def _begin(self, claim: Claim, epoch: int, headers: Mapping[str, str]) -> None:
+        run = self._run(claim, epoch, headers)
         run.gathered.set()
         self._start(run, asyncio.create_task(run.pump.run(), name=f"reader {run.turn_id}"))
 
-    def _said_by_user(self, prompt: Prompt) -> NewMessage:
+    def _asked(self, claim: Claim) -> NewMessage | None:
+        prompt = claim.prompt
+        if claim.announced_elsewhere:
+            return None
         ids = (prompt.request_id, prompt.room_id, self._clock.new_id())
         return NewMessage(*ids, "user", prompt.content, self._clock.utc())
 
@@ -269,6 +266,7 @@ class Relay:
             content_limit_bytes=self._limits.answer_bytes,
             reasoning=self._limits.show_reasoning,
             announced_elsewhere=claim.announced_elsewhere,
+            asked=self._asked(claim),
         )
         calls = Pump(self._backend, self._limits, self._clock, turn=turn, prompt=prompt, gathered=gathered)
         return Run(claim, epoch, turn, calls, gathered, began_at_s=self._clock.monotonic_s())

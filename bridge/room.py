@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from bridge.events import Id
 from bridge.letters import Batch
-from bridge.messages import Message, MessageChunk, MessageEnd, NewMessage
+from bridge.messages import Message, MessageChunk, MessageEnd, NewMessage, is_asked
 from bridge.ports import Device
 from bridge.transcript import Applied, Transcript
 
@@ -107,7 +107,8 @@ class Room:
         elif ours is None or ours.number < kept.number:
             heard_seq = ours.heard_seq if ours is not None else None
             self.running[kept.turn_id] = kept
-            self._tell_turn(kept, heard_seq, kept.since(heard_seq), ended=kept.ended)
+            asked = kept.asked if ours is None else []
+            self._tell_turn(kept, heard_seq, asked + kept.since(heard_seq), ended=kept.ended)
 
     def stray(self, turn_id: str) -> None:
         """Know that what was heard here of a running turn is not what its owner says.
@@ -162,7 +163,7 @@ class Room:
         for device, seat in self.seats.items():
             if seat.behind or device.lagging:
                 seat.behind.setdefault(turn.turn_id, _Behind(heard_seq or 0))
-                tell((device,), [each for each in messages if not isinstance(each, TEXT)])
+                tell((device,), [each for each in messages if is_asked(each) or not isinstance(each, TEXT)])
             else:
                 for message in messages:
                     if hears(device, message):

@@ -5,18 +5,16 @@ follows, with nothing in between. That is why there is no gap and no repeat, wha
 """
 
 import asyncio
-import contextlib
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from bridge.errors import RequestError, StoreUnavailable
 from bridge.events import Id
 from bridge.letters import Batch
-from bridge.messages import Message
 from bridge.ports import Device, Inbox, Journal
-from bridge.room import Room, Seat, tell
+from bridge.room import Room, Seat
 from bridge.transcript import Applied, Transcript
 
 EARLY_LIMIT = 1024
@@ -218,18 +216,6 @@ class Rooms:
         transcript = await self._journal.read(turn_id)
         if transcript is not None and transcript.ended and device in room.seats:
             room.replay(device, transcript, None)
-
-    async def tell(self, room_id: Id, messages: Sequence[Message]) -> None:
-        """Tell every device of the room, on every node, ``messages`` that belong to no turn."""
-        self.hear(room_id, messages)
-        with contextlib.suppress(StoreUnavailable):
-            await self._inbox.tell(room_id, messages)
-
-    def hear(self, room_id: Id, messages: Sequence[Message]) -> None:
-        """Tell every device here ``messages`` that belong to no turn, such as a user's own."""
-        room = self._rooms.get(room_id)
-        if room is not None:
-            tell(room.seats, messages)
 
     def hear_turn(self, turn_id: str, room_id: Id, batch: Batch) -> Applied:
         """Tell every device here what a turn says next, and keep it for those that join meanwhile.

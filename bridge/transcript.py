@@ -35,6 +35,7 @@ class Transcript:
         self.request_id = request_id
         self.number = 0
         """How many batches it holds."""
+        self._asked: NewMessage | None = None
         self._status: MessageStatus | None = None
         self._start: MessageStart | None = None
         self._tools: dict[str, MessageTool] = {}
@@ -66,12 +67,18 @@ class Transcript:
     def size_bytes(self) -> int:
         """About how much memory the text takes; a message of any kind counts 500."""
         texts = [*self._deltas, *(said.delta for said in self._reasoning)]
+        texts += [self._asked.content] if self._asked else []
         return 4 * sum(map(len, texts)) + 500 * (len(texts) + len(self._tools) + 3)
 
     @property
     def ended(self) -> bool:
         """True when nothing can follow."""
         return self._end is not None or self._answer is not None
+
+    @property
+    def asked(self) -> list[Message]:
+        """What the user said, for devices that were there when it was said."""
+        return [] if self._asked is None else [self._asked]
 
     @property
     def message_id(self) -> Id | None:
@@ -99,6 +106,8 @@ class Transcript:
                 fresh, self._start = self._start is None, self._start or message
             case MessageEnd():
                 fresh, self._end = self._end is None, self._end or message
+            case NewMessage(role="user"):
+                fresh, self._asked = self._asked is None, self._asked or message
             case NewMessage():
                 fresh, self._answer = self._answer is None, self._answer or message
             case MessageStatus():
@@ -116,12 +125,13 @@ class Transcript:
     def messages(self) -> list[Message]:
         """Return all that was heard, chunk by chunk, so that another transcript can be made of it."""
         chunks = [self._chunk(seq, delta) for seq, delta in enumerate(self._deltas, start=1)]
-        return [*self._opening(), *chunks, *self.closing()]
+        return [*self.asked, *self._opening(), *chunks, *self.closing()]
 
     def since(self, seq: int | None) -> list[Message]:
         """Return what a device lacks that has heard up to ``seq``; None: it has not heard the start.
 
-        The text comes as one merged chunk. A ``seq`` beyond the head lacks nothing but the end.
+        The text comes as one merged chunk. A ``seq`` beyond the head lacks nothing but the end. What the
+        user said is not among it: who comes later has it from the history.
         """
         opening = self._opening() if seq is None else []
         return opening + self._merged(seq or 0) + self.closing()

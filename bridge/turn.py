@@ -92,6 +92,7 @@ class Turn:
     a message as ISO 8601. ``content_limit_bytes`` bounds the answer in UTF-8, and its reasoning with it.
     A turn that is not ``streaming`` says nothing but its complete message; one that is
     ``announced_elsewhere`` says all but that. ``reasoning`` makes the room hear what the model thinks.
+    ``asked`` is the user's own message, which the room hears before all else.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class Turn:
         content_limit_bytes: int,
         reasoning: bool = False,
         announced_elsewhere: bool = False,
+        asked: NewMessage | None = None,
     ) -> None:
         self.request_id = request_id
         self.room_id = room_id
@@ -133,7 +135,7 @@ class Turn:
         self._pairs = _Pairs()
         self._thought_pairs = _Pairs()
         self._status = ""
-        self._out: list[Message] = []
+        self._out: list[Message] = [] if asked is None else [asked]
         if streaming:
             self._say_status("thinking")
 
@@ -192,7 +194,8 @@ class Turn:
 
     def go_on(self, heard: Transcript) -> None:
         """Be where another node's copy of this turn came to; what it said is not said again."""
-        self._out.clear()
+        if heard.number:
+            self._out.clear()
         self._parts, self.seq = [heard.text], heard.seq
         self._content_bytes = len(heard.text.encode())
         if heard.message_id is not None:

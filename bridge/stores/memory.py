@@ -1,13 +1,12 @@
 """Everything kept in this process: the stores of a bridge without Redis, and the measure of any other."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
 from bridge.changes import Change, Edit, FlagState, Reason
 from bridge.events import Id
 from bridge.letters import Batch, Letter
-from bridge.messages import Message
 from bridge.ports import Appended, Attached, Busy, Claim, Claimed, Conflict, Kept, Taken
 from bridge.rollout import Rollout
 from bridge.transcript import Applied, Transcript
@@ -156,9 +155,6 @@ class MemoryInbox:
 
     async def leave(self, room_id: Id) -> None:
         """Do nothing."""
-
-    async def tell(self, room_id: Id, messages: Sequence[Message]) -> None:
-        """Do nothing: there is nobody to tell."""
 
     def order(self, order: str, to: str = "") -> None:
         """Do nothing: there is nobody to obey."""

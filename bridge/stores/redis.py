@@ -4,7 +4,7 @@ Keys, each with the prefix and a TTL: ``turn:ID`` (hash), ``journal:ID`` (stream
 is n-0), ``asked:REQUEST``, ``name:ROOM:REQUEST`` and ``answer:ROOM:MESSAGE`` (turn ids), ``running:ROOM`` and
 ``nodes:ROOM`` (sets; that of no room holds all nodes), ``ended:ROOM`` (sorted set: turns that ended lately),
 ``leases`` (sorted set), ``node:ID`` (hash: when its life began, the number of its last letter), ``inbox:ID``
-(capped stream), ``told:NAME`` (what must not be told twice), ``ordered:ID`` (the number of its last order).
+(capped stream), ``ordered:ID`` (the number of its last order).
 """
 
 import asyncio
@@ -21,10 +21,10 @@ from bridge.events import Id
 from bridge.group_commit import GroupCommit
 from bridge.inbox_reader import InboxReader
 from bridge.letters import Batch, Letter
-from bridge.messages import Message, MessageEnd, NewMessage
+from bridge.messages import Message, MessageEnd, NewMessage, is_asked
 from bridge.outbox import Outbox
 from bridge.ports import Appended, Attached, Busy, Claim, Claimed, Conflict, Kept, Outbound, Prompt, Taken
-from bridge.redis_client import ANSWER_S, RedisClient
+from bridge.redis_client import RedisClient
 from bridge.transcript import Transcript
 
 INBOX_LENGTH = 20_000
@@ -33,8 +33,6 @@ HEARTBEAT_S = 6.0
 ROOM_TTL_S = 2 * 86_400.0
 TAKEN_AT_ONCE = 16
 ROOMS_A_BEAT = 64
-TOLD_S = 10 * ANSWER_S
-"""How long a telling whose answer was lost is not told again."""
 
 
 class RedisStore:
@@ -197,13 +195,6 @@ class RedisStore:
         key = f"{self._prefix}nodes:{_json(room_id)}"
         await self._redis.ask(partial(self._redis.commands.srem, key, self._node_id))
 
-    async def tell(self, room_id: Id, messages: Sequence[Message]) -> None:
-        """Put ``messages`` into the inboxes of the other nodes of a room; see `Inbox.tell`."""
-        await self._redis.run(
-            "tell", self._prefix, self._node_id, _json(room_id), codec.encode(messages), INBOX_LENGTH,
-            self._inbox_ms, secrets.token_hex(8), round(TOLD_S * 1000), *self._copies(messages),
-        )  # fmt: skip
-
     def order(self, order: str, to: str = "") -> None:
         """Put ``order`` into the inboxes of other living nodes; see `Inbox.order`."""
         self._outbox.put(order, to)
@@ -281,12 +272,14 @@ def _packed(claim: Claim) -> str:
 
 def _last_words(batch: Batch) -> list[Message]:
     """Return what servers that know no replay must hear of all a turn has said: how it ended."""
-    return [each for each in batch.messages if isinstance(each, MessageEnd | NewMessage)]
+    return [
+        each for each in batch.messages if isinstance(each, MessageEnd | NewMessage) and not is_asked(each)
+    ]
 
 
 def _answer(batch: Batch) -> str:
     """Return the answer's name as JSON, where the batch is the first that has it."""
-    named = next((m.message_id for m in batch.messages if m.message_id is not None), None)
+    named = next((m.message_id for m in batch.messages if m.message_id is not None and not is_asked(m)), None)
     return "" if named is None else _json(named)
 
 

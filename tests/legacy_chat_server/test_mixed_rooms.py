@@ -7,6 +7,7 @@ import pytest
 import socketio
 from legacy_chat import legacy_device, legacy_server
 from node_cluster_peers import bridge_at, clients, node_server, until
+from one_batch_turn import say_in
 from redis_server import redis_server
 
 from backend_stub.app import ReferenceBackend
@@ -134,7 +135,7 @@ async def test_a_chat_server_that_is_killed_and_started_again_hears_again(redis)
                 legacy_device(server.address, "r") as device,
             ):
                 await until(lambda: bridge._audience.there)
-                await bridge._rooms.tell("r", [MessageChunk("q", "r", "m", seq, "Hi")])
+                await say_in(bridge, "r", [MessageChunk("q", "r", "m", seq, "Hi")])
                 assert (await device.first("ai_message_chunk"))["seq"] == seq
             await until(lambda: not bridge._audience.there)
 
@@ -180,7 +181,7 @@ async def test_servers_with_the_other_adapters_hear_what_a_bridge_says(redis, ad
         await heard.join(room, "n1")
         await asyncio.sleep(0.3)  # a reader of streams begins behind what is there
         for seq in range(1, 21):
-            await bridge._rooms.tell(room, [MessageChunk("q", room, "m", seq, f"{seq} ")])
+            await say_in(bridge, room, [MessageChunk("q", room, "m", seq, f"{seq} ")])
         chunks = await heard.until_heard("n1", "ai_message_chunk", 20)
         assert [chunk["seq"] for (chunk,) in chunks] == list(range(1, 21))
         assert await node.do("serverCount") == 1
@@ -209,8 +210,8 @@ async def test_a_server_of_python_socketio_hears_what_a_bridge_says(redis, unuse
         ):
             await asyncio.sleep(0.3)  # its manager listens from the first client on
             for room in (42, "42"):
-                await bridge._rooms.tell(room, [MessageChunk("q", room, "m", 1, "안녕")])
-            await bridge._rooms.tell(42, [MessageChunk("q", 42, "m", 2, "!")])
+                await say_in(bridge, room, [MessageChunk("q", room, "m", 1, "안녕")])
+            await say_in(bridge, 42, [MessageChunk("q", 42, "m", 2, "!")])
             await until(lambda: len(device.of("ai_message_chunk")) == 2)
             heard = [(c["roomId"], c["seq"], c["delta"]) for c in device.of("ai_message_chunk")]
             assert heard == [(42, 1, "안녕"), (42, 2, "!")]

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import pytest_asyncio
 from node_cluster_peers import bridge_at, clients, node_server, until
+from one_batch_turn import say, say_in
 from redis_server import redis_server
 
 from bridge.letters import Batch
@@ -73,7 +74,7 @@ async def heard_by(mixed, room, event):
 async def test_what_the_bridge_says_reaches_node_clients_in_order_and_everybody_once(mixed, room):
     said = [MessageChunk("r", room, "m", seq, f"{seq} ") for seq in range(1, 21)]
     for chunk in said:
-        await mixed.bridge._rooms.tell(room, [chunk])
+        await say_in(mixed.bridge, room, [chunk])
     for client in EVERYBODY:
         chunks = await mixed.clients.until_heard(client, "ai_message_chunk", 20)
         ours = [chunk for (chunk,) in chunks if chunk["roomId"] == room]
@@ -88,7 +89,7 @@ async def test_rooms_keep_the_type_of_their_name(mixed, room_id, other):
     content = f"in {room_id!r}"
     await mixed.clients.join(room_id, "n1", "b1")
     await mixed.clients.join(other, "n2", "b2")
-    await mixed.bridge._rooms.tell(room_id, [NewMessage("r", room_id, "m", "user", content, "now")])
+    await say_in(mixed.bridge, room_id, [NewMessage("r", room_id, "m", "user", content, "now")])
     message = await mixed.clients.until_told("n1", content)
     assert message["roomId"] == float(room_id) if isinstance(room_id, int) else room_id
     await mixed.node.do("emit", rooms=[room_id], event=f"word {content}", args=[])
@@ -102,7 +103,7 @@ async def test_rooms_keep_the_type_of_their_name(mixed, room_id, other):
 
 async def test_a_room_that_is_the_id_of_a_node_client_is_that_client_alone(mixed, room):
     sid = mixed.clients.sid("n1")
-    await mixed.bridge._rooms.tell(sid, [NewMessage("r", sid, "m", "user", f"for you {room}", "now")])
+    await say_in(mixed.bridge, sid, [NewMessage("r", sid, "m", "user", f"for you {room}", "now")])
     await mixed.clients.until_told("n1", f"for you {room}")
     await settled(mixed, room)
     told = {c: [m["content"] for (m,) in mixed.clients.heard(c, "new_message")] for c in EVERYBODY}
@@ -111,7 +112,7 @@ async def test_a_room_that_is_the_id_of_a_node_client_is_that_client_alone(mixed
 
 async def test_hostile_text_and_numbers_of_a_device_do_not_end_a_node_server(mixed, room):
     extra = {"lone": "\ud83c", "big": 10**30, "nan": float("nan"), "__proto__": {"a": 1}, "deep": [[[[1]]]]}
-    await mixed.bridge._inbox.tell(room, [NewMessage("r", room, "m", "user", "half \ud83c", "now", extra)])
+    await say(mixed.bridge._journal, room, [NewMessage("r", room, "m", "user", "half \ud83c", "now", extra)])
     message = await mixed.clients.until_told("n1", "half \ufffd")
     assert message["roomId"] == room
     assert await mixed.node.do("serverCount") == 2
@@ -119,8 +120,8 @@ async def test_hostile_text_and_numbers_of_a_device_do_not_end_a_node_server(mix
 
 async def test_what_cannot_be_said_at_all_is_left_out_and_the_next_message_comes(mixed, room):
     ids = ("r", room)
-    await mixed.bridge._inbox.tell(room, [NewMessage(*ids, "m1", "user", "big", "now", {"big": 10**400})])
-    await mixed.bridge._inbox.tell(room, [NewMessage(*ids, "m2", "user", "next", "now")])
+    await say(mixed.bridge._journal, room, [NewMessage(*ids, "m1", "user", "big", "now", {"big": 10**400})])
+    await say(mixed.bridge._journal, room, [NewMessage(*ids, "m2", "user", "next", "now")])
     await mixed.clients.until_told("n1", "next")
     ours = [m["content"] for (m,) in mixed.clients.heard("n1", "new_message") if m["roomId"] == room]
     assert ours == ["next"]

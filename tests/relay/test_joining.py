@@ -3,10 +3,12 @@
 import asyncio
 
 from fakes import HANG, FakeBackend, FakeDevice
-from test_many_nodes import END, IDS, LETTERS, SAID, heard, heard_by, letter, many, taken
+from test_many_nodes import ASKED, END, IDS, LETTERS, SAID, heard, heard_by, letter, many, taken
 
+from bridge.errors import StoreUnavailable
+from bridge.events import Delta, Finished
 from bridge.letters import Batch, Lost
-from bridge.messages import MessageEnd
+from bridge.messages import MessageEnd, NewMessage
 from bridge.stores.memory import MemoryJournal
 
 
@@ -93,3 +95,54 @@ async def test_who_joins_a_room_that_is_being_left_waits_and_enters_it():
     assert bench.inbox.entered == ["room", "room"]
     await heard_by(bench, *LETTERS[:3], letter(4, MessageEnd(*IDS, "Hello", "stop"), ended=True))
     assert device.end.content == "Hello"
+
+
+async def test_what_the_user_said_is_heard_by_who_was_there_though_its_letter_was_lost():
+    bench = many(FakeBackend([HANG]))
+    device = await bench.device()
+    await kept_elsewhere(bench, ASKED, *SAID)
+    late = letter(3, SAID[1])
+    await heard_by(bench, late)
+    assert device.of(NewMessage) == [ASKED]
+    assert device.text == {"m-9": "Hello"}
+
+
+async def test_what_the_user_said_is_heard_by_who_waited_for_the_room_to_be_entered():
+    bench = many(FakeBackend([HANG]))
+    plain = bench.inbox.enter
+
+    async def nobody_answers(room_id, **_given):
+        raise StoreUnavailable(f"unable to enter {room_id}; down")
+
+    bench.inbox.enter = nobody_answers
+    device = await bench.device()
+    await kept_elsewhere(bench, ASKED, *SAID, ended=True)
+    bench.inbox.enter = plain
+    bench.inbox.runs = [await bench.journal.read("t-9")]
+    await bench.rooms.sweep()
+    assert (device.of(NewMessage), device.end.content) == ([ASKED], "Hello")
+
+
+async def test_who_joins_in_mid_turn_has_what_the_user_said_from_the_history():
+    bench = many(FakeBackend([HANG]))
+    bench.inbox.runs = [heard(ASKED, *SAID)]
+    device = await bench.device()
+    other = await bench.device()
+    assert device.text == other.text == {"m-9": "Hello"}
+    assert device.of(NewMessage) == other.of(NewMessage) == []
+
+
+async def test_who_takes_a_turn_over_that_had_said_nothing_says_what_the_user_said():
+    bench = many(FakeBackend([Delta("lo"), Finished()], idempotent=True))
+    device = await bench.device()
+    bench.relay.take_over(taken(heard()))
+    await bench.idle()
+    assert [(said.role, said.content) for said in device.of(NewMessage)] == [("user", "hi")]
+
+
+async def test_who_takes_over_a_turn_that_had_begun_does_not_repeat_what_the_user_said():
+    bench = many(FakeBackend([HANG]))
+    device = await bench.device()
+    bench.relay.take_over(taken(heard(ASKED, *SAID)))
+    await bench.idle()
+    assert device.of(NewMessage) == [ASKED]

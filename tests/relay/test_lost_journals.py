@@ -8,7 +8,7 @@ from test_many_nodes import IDS, LETTERS, heard_by, many, now
 
 from bridge.errors import StoreUnavailable
 from bridge.events import Delta, Finished, Started
-from bridge.letters import Anew, Batch, Said, Told
+from bridge.letters import Anew, Batch, Said
 from bridge.messages import MessageChunk, MessageEnd, MessageStart
 from bridge.ports import Appended, Kept, Taken
 from bridge.transcript import Transcript
@@ -96,12 +96,6 @@ async def test_repeats_that_come_while_no_store_answers_are_one_turn():
     bench = slow()
     one, other = await bench.device(), await bench.device()
     bench.journal.down = True
-
-    async def slow_to_say(*_):
-        await asyncio.sleep(0.5)
-        raise StoreUnavailable("unable to tell; down")
-
-    bench.inbox.tell = slow_to_say
     first, second = await asyncio.gather(bench.send(one), bench.send(other))
     assert [first.duplicate, second.duplicate] == [False, True]
     await bench.idle()
@@ -144,9 +138,9 @@ async def test_devices_that_were_told_no_start_are_told_all_that_the_owner_says(
 async def test_a_fault_in_one_letter_does_not_make_the_node_deaf():
     bench = many(FakeBackend([HANG]))
     device = await bench.device()
-    await heard_by(bench, Told("room", None), *LETTERS)
+    await heard_by(bench, Said("t-8", "room", None), *LETTERS)
     assert device.end.content == "Hello"
-    assert [type(fault) for fault in bench.facts.faults] == [TypeError]
+    assert [type(fault) for fault in bench.facts.faults] == [AttributeError]
 
 
 @pytest.mark.parametrize("fails", [1, 3])

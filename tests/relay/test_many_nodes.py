@@ -9,7 +9,7 @@ from fakes import HANG, Bench, FakeBackend, Pause, answer
 from bridge.errors import BackendCut, StoreUnavailable
 from bridge.events import Completed, Delta, Finished, Position, Started
 from bridge.facts import Happening
-from bridge.letters import Anew, Batch, Lost, Ordered, Said, StopWanted, Told
+from bridge.letters import Anew, Batch, Lost, Ordered, Said, StopWanted
 from bridge.messages import MessageChunk, MessageEnd, MessageStart, NewMessage
 from bridge.node import Node
 from bridge.ports import Appended, Claim, Kept, Prompt, Taken
@@ -81,7 +81,6 @@ class ChosenInbox(MemoryInbox):
         self.runs = []
         self.entered = []
         self.left = []
-        self.told = []
         self.lives = True
         self.queue = asyncio.Queue()
 
@@ -91,9 +90,6 @@ class ChosenInbox(MemoryInbox):
 
     async def leave(self, room_id):
         self.left.append(room_id)
-
-    async def tell(self, room_id, messages):
-        self.told.append((room_id, [message.content for message in messages]))
 
     async def beat(self):
         return self.lives
@@ -131,6 +127,7 @@ def many(backend, **limits):
 
 
 IDS = ("r-9", "room", "m-9")
+ASKED = NewMessage("r-9", "room", "u-9", "user", "hi", "now")
 SAID = [MessageStart(*IDS), MessageChunk(*IDS, 1, "Hel"), MessageChunk(*IDS, 2, "lo")]
 END = [MessageEnd(*IDS, "Hello", "stop"), NewMessage(*IDS, "assistant", "Hello", "now", {}, True)]
 
@@ -305,10 +302,10 @@ LETTERS = [letter(n, m) for n, m in enumerate(SAID, start=1)] + [letter(4, *END,
 async def test_what_another_node_says_is_heard_once_and_in_order():
     bench = many(FakeBackend([HANG]))
     device = await bench.device()
-    user = NewMessage("r-9", "room", "u", "user", "hi", "now")
-    await heard_by(bench, Told("room", [user]), *LETTERS[:2], LETTERS[1], *LETTERS[2:], LETTERS[3])
+    first = Said("t-9", "room", Batch(1, [ASKED, SAID[0]]))
+    await heard_by(bench, first, LETTERS[1], LETTERS[1], *LETTERS[2:], LETTERS[3])
     assert (device.text, device.end.content) == ({"m-9": "Hello"}, "Hello")
-    assert [message.content for message in device.of(NewMessage)] == ["hi"]
+    assert device.of(NewMessage) == [ASKED]
 
 
 async def test_what_lacks_a_letter_is_mended_from_the_journal():
@@ -401,12 +398,15 @@ async def test_a_stop_of_another_nodes_turn_is_left_with_the_store():
     assert bench.journal.stops == ["t-9"]
 
 
-async def test_a_users_message_is_told_on_all_nodes():
+async def test_what_the_user_said_is_kept_before_anything_of_the_answer():
     bench = many(FakeBackend(answer("Hello")))
     device = await bench.device()
     await bench.send(device)
     await bench.idle()
-    assert bench.inbox.told == [("room", ["hi"])]
+    (turn_id,) = bench.journal._turns
+    (asked,) = (await bench.journal.read(turn_id)).asked
+    assert device.heard[0] == asked
+    assert (asked.role, asked.content) == ("user", "hi")
 
 
 async def test_a_cut_of_a_turn_that_was_taken_over_is_one():

@@ -6,7 +6,7 @@ from fakes import HANG, Bench, FakeBackend, FakeDevice, Pause, answer
 
 from bridge.errors import RequestError
 from bridge.events import Delta, Started
-from bridge.messages import MessageChunk, MessageEnd, MessageStart
+from bridge.messages import MessageChunk, MessageEnd, MessageStart, NewMessage
 
 TEXT = [f"token{n} " for n in range(200)]
 
@@ -182,6 +182,7 @@ async def test_a_device_that_lags_over_the_end_gets_text_and_end_once_it_can():
     await bench.idle()
     assert not slow.of(MessageChunk)
     assert slow.statuses == quick.statuses
+    assert [said.role for said in slow.of(NewMessage)] == ["user"]
     slow.lagging = False
     bench.rooms.caught_up(slow)
     assert (slow.text, slow.end.content) == ({"m-1": "ab"}, "ab")

@@ -1,6 +1,7 @@
 """What the store publishes for servers that are no bridges: what was kept, once, and nothing else."""
 
 import pytest
+from one_batch_turn import say
 from test_journal_contract import claim
 
 from bridge.letters import Batch
@@ -56,9 +57,9 @@ async def test_what_is_not_kept_is_not_published(announced):
     assert await heard() == []
 
 
-async def test_what_belongs_to_no_turn_is_published(announced):
+async def test_what_a_user_says_is_published(announced):
     store, heard = announced
-    await store.tell("room", [NewMessage(*IDS, "user", "Hi", "now")])
+    await say(store, "room", [NewMessage(*IDS, "user", "Hi", "now")])
     assert await heard() == ["NewMessage"]
 
 

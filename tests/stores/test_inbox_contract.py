@@ -3,13 +3,10 @@
 import asyncio
 import contextlib
 
-from bridge.messages import NewMessage
-
 
 async def test_what_a_node_alone_says_comes_back_from_nobody(inbox):
     assert await inbox.beat()
     assert await inbox.enter("room") == []
-    await inbox.tell("room", [NewMessage("r", "room", "u", "user", "hi", "now")])
     inbox.order("to all")
     inbox.order("to one", "nobody")
     inbox.order("to itself", "one")

@@ -6,10 +6,11 @@ import dataclasses
 import random
 
 import pytest
+from one_batch_turn import say
 from test_journal_contract import claim, said
 
 from bridge.errors import StoreUnavailable
-from bridge.letters import Batch, Lost, Ordered, Said, StopWanted, Told
+from bridge.letters import Batch, Lost, Ordered, Said, StopWanted
 from bridge.messages import MessageChunk, MessageStart, NewMessage
 from bridge.ports import Claimed, Kept, Taken
 from bridge.transcript import Applied, Transcript
@@ -49,13 +50,15 @@ async def test_what_a_node_appends_reaches_the_others_of_the_room_once_and_not_i
     assert await letters(one, 1, within_s=0.2) == await letters(three, 1, within_s=0.2) == []
 
 
-async def test_what_belongs_to_no_turn_is_told_too_and_ids_keep_their_type(nodes):
+async def test_what_a_user_says_is_heard_too_and_ids_keep_their_type(nodes):
     one, two = await nodes("one"), await nodes("two")
     await two.enter(42)
     user = NewMessage("r", 42, "u", "user", "안녕 😀", "now", {"mood": [1]})
-    await one.tell(42, [user])
-    await one.tell("42", [user])
-    assert await letters(two, 2, within_s=0.3) == [Told(42, [user])]
+    said = await say(one, 42, [user])
+    await say(one, "42", [user])
+    assert [(each.room_id, each.batch.messages) for each in await letters(two, 2, within_s=0.3)] == [
+        (said.room_id, said.batch.messages)
+    ]
 
 
 async def test_who_enters_in_mid_turn_has_all_of_it(nodes):
@@ -185,13 +188,13 @@ async def test_an_inbox_that_is_gone_or_was_cut_says_that_letters_are_lost(nodes
     client = nodes.client()
     heard = two.letters()
     async with asyncio.timeout(5):
-        await one.tell("room", [NewMessage("r", "room", "u", "user", "1", "now")])
-        assert isinstance(await anext(heard), Told)
+        await say(one, "room", [NewMessage("r", "room", "u", "user", "1", "now")])
+        assert isinstance(await anext(heard), Said)
         await client.commands.flushall()
         assert isinstance(await anext(heard), Lost)
         await two.enter("room")
-        await one.tell("room", [NewMessage("r", "room", "u", "user", "2", "now")])
-        assert (await anext(heard)).messages[0].content == "2"
+        await say(one, "room", [NewMessage("r", "room", "u", "user", "2", "now")])
+        assert (await anext(heard)).batch.messages[0].content == "2"
     await client.close()
 
 
@@ -258,14 +261,14 @@ async def test_a_letter_that_cannot_be_read_is_skipped_and_counted(nodes):
     client = nodes.client()
     for fields in (
         {"kind": "said"},
-        {"kind": "told", "room": "1", "batch": "[[1]]"},
+        {"kind": "said", "turn": "t", "number": "1", "ended": "0", "room": "1", "batch": "[[1]]"},
         {"x": "y"},
         {"kind": "new"},
     ):
         await client.commands.xadd(f"{nodes.prefix}inbox:two", fields)
-    await one.tell("room", [NewMessage("r", "room", "u", "user", "ok", "now")])
+    await say(one, "room", [NewMessage("r", "room", "u", "user", "ok", "now")])
     (letter,) = await letters(two, 1)
-    assert letter.messages[0].content == "ok"
+    assert letter.batch.messages[0].content == "ok"
     assert two._reader.unreadable == 4
     await client.close()
 

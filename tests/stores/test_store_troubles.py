@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 
 import pytest
+from one_batch_turn import say
 from redis_server import SERVERS, redis_server
 from test_journal_contract import claim
 from test_shared_store import batches, letters
 
 from bridge.errors import SettingsError, StoreUnavailable
-from bridge.letters import Anew, Batch, Lost, Ordered, Said, Told
+from bridge.letters import Anew, Batch, Lost, Ordered, Said
 from bridge.messages import MessageEnd, MessageStart, NewMessage
 from bridge.ports import Claimed, Kept, Taken
 from bridge.redis_client import RedisClient
@@ -65,7 +66,7 @@ async def test_to_enter_a_room_does_not_hide_that_the_node_was_taken_for_dead(ow
     one, two = await own("one"), await own("two")
     await two.enter("room")
     await redis(one).delete("bridge:node:two")
-    await one.tell("room", USER)
+    await say(one, "room", USER)
     await two.enter("other")
     assert not await two.beat()
     assert await two.beat()
@@ -88,16 +89,6 @@ async def test_a_room_that_is_held_for_long_stays_held_and_a_lost_one_is_missed(
     assert await redis(one).pttl('bridge:nodes:"room"') > 5000
     await redis(one).delete('bridge:nodes:"room"')
     assert not await one.beat()
-
-
-async def test_a_user_is_heard_once_though_the_answer_to_the_tell_was_late(own):
-    one, two = await own("one"), await own("two")
-    await two.enter("room")
-    await one.tell("room", USER)
-    async with asleep(own.server, 1.5):
-        with contextlib.suppress(StoreUnavailable):
-            await one.tell("room", USER)
-    assert await letters(two, 3, within_s=1.0) == [Told("room", USER)] * 2
 
 
 async def test_no_question_takes_longer_than_its_deadline(own):
@@ -163,13 +154,12 @@ async def test_an_inbox_cut_beyond_what_was_read_says_so_and_goes_on(own):
     one, two = await own("one"), await own("two")
     await two.enter("room")
     heard = two.letters()
-    await one.tell("room", USER)
-    assert await anext(heard) == Told("room", USER)
-    for _ in range(30):
-        await one.tell("room", USER)
+    said = await say(one, "room", USER)
+    assert await anext(heard) == said
+    said = [await say(one, "room", USER) for _ in range(30)]
     await redis(one).xtrim("bridge:inbox:two", maxlen=5, approximate=False)
     async with asyncio.timeout(5):
-        assert [await anext(heard) for _ in range(6)] == [Lost(), *[Told("room", USER)] * 5]
+        assert [await anext(heard) for _ in range(6)] == [Lost(), *said[-5:]]
 
 
 async def test_an_inbox_that_stepped_back_is_read_again(own):
@@ -177,21 +167,21 @@ async def test_an_inbox_that_stepped_back_is_read_again(own):
     await two.enter("room")
     heard = two.letters()
     for _ in range(5):
-        await one.tell("room", USER)
+        await say(one, "room", USER)
         await anext(heard)
     await redis(one).delete("bridge:inbox:two")  # as a replica that lagged behind knows it
     await redis(one).hincrby("bridge:node:two", "letters", -3)
     async with asyncio.timeout(5):
         assert await anext(heard) == Lost()
-        await one.tell("room", USER)
-        assert await anext(heard) == Told("room", USER)
+        said = await say(one, "room", USER)
+        assert await anext(heard) == said
 
 
 async def test_a_second_reader_goes_on_where_the_first_stood(own):
     one, two = await own("one"), await own("two")
     await two.enter("room")
-    await one.tell("room", USER)
-    assert await letters(two, 1) == [Told("room", USER)]
+    said = await say(one, "room", USER)
+    assert await letters(two, 1) == [said]
     assert await letters(two, 1, within_s=0.3) == []
 
 
@@ -298,12 +288,12 @@ async def test_after_a_failover_that_lost_letters_the_next_one_says_so(own):
     await two.enter("room")
     heard = two.letters()
     for _ in range(5):
-        await one.tell("room", USER)
+        await say(one, "room", USER)
         await anext(heard)
     await redis(one).hincrby("bridge:node:two", "letters", -3)
-    await one.tell("room", USER)
+    said = await say(one, "room", USER)
     async with asyncio.timeout(5):
-        assert [await anext(heard), await anext(heard)] == [Lost(), Told("room", USER)]
+        assert [await anext(heard), await anext(heard)] == [Lost(), said]
 
 
 async def test_a_poisoned_inbox_costs_its_node_a_repair_and_others_nothing(own):
@@ -311,8 +301,8 @@ async def test_a_poisoned_inbox_costs_its_node_a_repair_and_others_nothing(own):
     await two.enter("room")
     await three.enter("room")
     heard = two.letters()
-    await one.tell("room", USER)
-    assert await anext(heard) == Told("room", USER)
+    said = await say(one, "room", USER)
+    assert await anext(heard) == said
     await redis(one).set("bridge:inbox:two", "no stream")
     await one.claim(claim())
     for batch in batches(2):
