@@ -1,9 +1,7 @@
 """The composition root: the only place where things are built and joined."""
 
 import asyncio
-import hashlib
 import logging
-from collections.abc import Callable
 
 from aiohttp import web
 
@@ -12,38 +10,31 @@ from bridge.answers import Answers
 from bridge.backend import HttpBackend
 from bridge.border import Border, in_production
 from bridge.changes import Change
-from bridge.copies import Audience, Copies, Format, classic, python, sharded, streams
 from bridge.dialects import DIALECTS
 from bridge.doors import drop_in, figures, health, page
 from bridge.doors.admin import FlagDoor
 from bridge.doors.drop_in import DropIn
 from bridge.doors.namespace import BridgeNamespace, EventNames
 from bridge.doors.node_servers import NodeServers
-from bridge.errors import SettingsError, StoreUnavailable
+from bridge.errors import SettingsError
 from bridge.exchange import Says
 from bridge.facts import Happening
 from bridge.http_server import listen
 from bridge.metrics import Metrics
 from bridge.node import Node
-from bridge.node_cluster import Channels
 from bridge.passed import as_it_came
-from bridge.ports import Clock, Inbox, Journal, LiveFlag
 from bridge.profiles import Profile
 from bridge.proxy import HEADER_LIMIT_BYTES, Proxy
 from bridge.pump import Limits
-from bridge.redis_client import RedisClient
 from bridge.relay import Relay
-from bridge.rollout import Rollout, default_rollout
 from bridge.rooms import Rooms
 from bridge.settings import Settings
+from bridge.shared import Shared
 from bridge.sockets import engine
 from bridge.sockets.crowd import Crowd
 from bridge.sockets.intake import Intake
 from bridge.sockets.manager import ClientManager
 from bridge.sockets.server import Server
-from bridge.stores.memory import MemoryFlag, MemoryInbox, MemoryJournal
-from bridge.stores.redis import RedisStore
-from bridge.stores.redis_flag import RedisFlag
 from bridge.telemetry import LogTelemetry, SystemClock
 from bridge.witnesses import Witnesses
 
@@ -67,18 +58,10 @@ class App:
         self.telemetry = LogTelemetry()
         self.metrics = Metrics()
         self._facts = Witnesses(self.telemetry, self.metrics)
-        self._redis: RedisStore | None = None
-        self._client = RedisClient(settings.redis_url) if settings.redis_url else None
-        self._audience = Audience(there=settings.node_adapter == "on")
-        if self._client is not None:
-            self._redis = _store(settings, self._client, clock.new_id(), self._copies())
-        self.flag = self._flag(self._client, clock)
-        self._journal: Journal = self._redis or MemoryJournal(
-            clock.monotonic_s, window_s=settings.resume_window_s
-        )
-        self._inbox: Inbox = self._redis or MemoryInbox()
-        self._rooms = Rooms(self._journal, self._inbox)
-        self._manager = ClientManager(self._inbox, self._facts, clock.monotonic_s)
+        self.shared = Shared(settings, self._facts, clock, self._flag_changed)
+        self.flag = self.shared.flag
+        self._rooms = Rooms(self.shared.journal, self.shared.inbox)
+        self._manager = ClientManager(self.shared.inbox, self._facts, clock.monotonic_s)
         self._profile = profile
         self._dialect = dialect(settings)
         self._clock = clock
@@ -90,11 +73,7 @@ class App:
     async def start(self) -> str:
         """Listen, and return the address of the server. Raises `ListenError`."""
         settings = self._settings
-        for learn in (self._enter, self.flag.start):
-            try:
-                await learn()
-            except StoreUnavailable as error:  # it may be back before a device needs it
-                self._facts.fault(error)
+        await self.shared.enter()
         self._backend = HttpBackend(
             settings.backend_url,
             self._profile,
@@ -156,56 +135,23 @@ class App:
             await runner.cleanup()
         await self._proxy.close()
         await self._backend.close()
-        await self.flag.close()
         await self._border.close()
-        if self._redis is not None:
-            await self._redis.close()
-
-    def _copies(self) -> Copies:
-        settings, channels = self._settings, Channels(self._settings.node_adapter_key)
-        formats: list[tuple[Format, Callable[[], bool]]] = []
-        match settings.node_adapter:
-            case "auto" | "on":
-                formats.append((classic(channels), lambda: self._audience.there))
-            case "sharded":
-                formats.append((sharded(channels), lambda: True))
-            case "streams":
-                formats.append((streams(settings.node_adapter_key), lambda: True))
-        if settings.python_channel:
-            formats.append((python(settings.python_channel), lambda: True))
-        return Copies(formats, names=self._names(), fault=self._facts.fault)
-
-    def _names(self) -> dict[str, str]:
-        return {"new_message": self._settings.new_message_event}
+        await self.shared.close()
 
     def _node_servers(self) -> asyncio.Task[None] | None:
         settings = self._settings
-        if self._client is None or settings.node_adapter not in ("auto", "on"):
+        if self.shared.client is None or settings.node_adapter not in ("auto", "on"):
             return None
         crowd = Crowd(self.sio, self._namespace.devices, self._rooms, new_message=settings.new_message_event)
         door = NodeServers(
-            self._client,
-            Channels(settings.node_adapter_key),
+            self.shared.client,
+            self.shared.channels,
             crowd,
-            self._audience,
+            self.shared.audience,
             self._facts,
             look=settings.node_adapter == "auto",
         )
         return asyncio.create_task(door.run(), name="node servers")
-
-    async def _enter(self) -> None:
-        if self._redis is not None:
-            await self._redis.start()
-            await self._inbox.beat()  # what is emitted from now on reaches this node's devices
-
-    def _flag(self, client: RedisClient | None, clock: Clock) -> LiveFlag:
-        settings = self._settings
-        default = default_rollout(enabled=settings.chat_streaming_enabled)
-        if settings.flag_provider:
-            return _openfeature(settings.flag_provider, default, self._facts.fault)
-        if client is not None:
-            return RedisFlag(client, default, self._flag_changed, prefix=settings.redis_prefix)
-        return MemoryFlag(default, clock.utc, self._flag_changed)
 
     def _flag_changed(self, change: Change) -> None:
         self.telemetry.flag_changed(change)
@@ -218,14 +164,13 @@ class App:
 
     def _show(self) -> None:
         """Let the figures be read from where they are."""
-        store = self._redis
         self.metrics.read(
             {
                 "bridge_turns_running": lambda: self.relay.running,
                 "bridge_devices": lambda: self._rooms.devices,
                 "bridge_draining": lambda: self.relay.draining,
                 "bridge_store_up": lambda: self._member.alive,
-                "bridge_inbox_lag_seconds": lambda: 0.0 if store is None else store.inbox_lag_s,
+                "bridge_inbox_lag_seconds": lambda: self.shared.inbox_lag_s,
             }
         )
 
@@ -243,7 +188,7 @@ class App:
         )
         return Relay(
             backend=self._backend,
-            journal=self._journal,
+            journal=self.shared.journal,
             rooms=self._rooms,
             flag=self.flag,
             telemetry=self._facts,
@@ -253,8 +198,8 @@ class App:
 
     def _place(self) -> Node:
         return Node(
-            journal=self._journal,
-            inbox=self._inbox,
+            journal=self.shared.journal,
+            inbox=self.shared.inbox,
             relay=self.relay,
             rooms=self._rooms,
             sockets=self._manager,
@@ -348,28 +293,6 @@ class App:
             content_limit_bytes=settings.max_content_bytes,
             alone=alone,
         )
-
-
-def _openfeature(named: str, default: Rollout, failed: Callable[[BaseException], None]) -> LiveFlag:
-    try:
-        from bridge.openfeature import OpenFeatureFlag, provider_named  # noqa: PLC0415  (an extra)
-    except ImportError as exc:
-        why = "the extra is missing: pip install 'chat-stream-bridge[openfeature]'"
-        raise SettingsError(f"unable to use BRIDGE_FLAG_PROVIDER; {why}") from exc
-    return OpenFeatureFlag(provider_named(named), default, failed)
-
-
-def _store(settings: Settings, client: RedisClient, node_id: str, copies: Copies) -> RedisStore:
-    return RedisStore(
-        client,
-        node_id,
-        outbound=copies,
-        lease_s=settings.lease_s,
-        turn_s=settings.turn_s + 60.0,
-        window_s=settings.resume_window_s,
-        prefix=settings.redis_prefix,
-        backend=hashlib.sha256(settings.backend_url.encode()).hexdigest()[:12],
-    )
 
 
 def dialect(settings: Settings) -> Says:

@@ -113,6 +113,13 @@ TABLE = {
         | {"bridge.profiles", "bridge.settings"},
         set(),
     ),
+    "bridge.shared": (  # a part of the composition root
+        CORE
+        | PORTS
+        | {"bridge.copies", "bridge.node_cluster", "bridge.openfeature", "bridge.redis_client"}
+        | {"bridge.settings", "bridge.stores.memory", "bridge.stores.redis", "bridge.stores.redis_flag"},
+        set(),
+    ),
     "bridge.telemetry": (CORE | PORTS, {"structlog"}),
     "bridge.witnesses": (CORE | PORTS, set()),
     "bridge.metrics": (CORE | PORTS, {"prometheus_client"}),

@@ -53,7 +53,7 @@ async def test_a_token_lets_in_and_the_backend_is_told_who_asks(script):
         assert (await client.call("send_message", {"roomId": 42, "content": "x", "requestId": "r"}))["ok"]
         script.finish()
         await client.until("ai_message_end")
-        assert [turn.claim.prompt.user for turn in bridge._journal._turns.values()] == ["ann"]
+        assert [turn.claim.prompt.user for turn in bridge.shared.journal._turns.values()] == ["ann"]
 
 
 async def test_an_authorization_header_lets_in_too(script):

@@ -121,7 +121,7 @@ async def test_redis_restarted_in_mid_post_and_devices_of_every_chat_server_are_
             await enter(legacy_server(redis.url, bridge.address, REDIS_CLIENT=library)) for _ in range(2)
         ]
         devices = [await enter(legacy_device(server.address, 42)) for server in servers]
-        await until(lambda: bridge._audience.there)
+        await until(lambda: bridge.shared.audience.there)
         await devices[0].call("send_message", ASKED)
         for device in devices:
             await device.first("ai_message_chunk")

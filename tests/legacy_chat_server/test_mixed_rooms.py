@@ -102,7 +102,7 @@ async def test_a_turn_of_a_bridge_is_heard_once_by_clients_of_every_version_and_
             for server, version in ((servers[0], 4), (servers[1], 3), (servers[1], 2))
         ]
         devices = [await enter(BridgeDevice.at(bridge.address, 42)) for bridge in bridges]
-        await until(lambda: all(bridge._audience.there for bridge in bridges))
+        await until(lambda: all(bridge.shared.audience.there for bridge in bridges))
         await devices[0].send(**ASKED)
         told = [await answer_of(device) for device in [*legacy, *devices]]
         assert all(answer["messageId"] == told[0]["messageId"] for answer in told)
@@ -134,10 +134,10 @@ async def test_a_chat_server_that_is_killed_and_started_again_hears_again(redis)
                 legacy_server(redis.url, "http://127.0.0.1:9") as server,
                 legacy_device(server.address, "r") as device,
             ):
-                await until(lambda: bridge._audience.there)
+                await until(lambda: bridge.shared.audience.there)
                 await say_in(bridge, "r", [MessageChunk("q", "r", "m", seq, "Hi")])
                 assert (await device.first("ai_message_chunk"))["seq"] == seq
-            await until(lambda: not bridge._audience.there)
+            await until(lambda: not bridge.shared.audience.there)
 
 
 @pytest.mark.parametrize("trouble", ["restart", "flush"])
@@ -150,7 +150,7 @@ async def test_redis_in_trouble_in_mid_turn_and_everybody_still_hears_the_end_on
         legacy_device(server.address, 42) as legacy,
         BridgeDevice.at(bridge.address, 42) as device,
     ):
-        await until(lambda: bridge._audience.there)
+        await until(lambda: bridge.shared.audience.there)
         await device.send(**ASKED)
         await legacy.first("ai_message_chunk")
         if trouble == "flush":

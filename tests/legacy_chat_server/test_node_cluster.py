@@ -42,7 +42,7 @@ async def mixed(request, tmp_path_factory):
         async with node_server(redis.url, **form) as node, bridge_at(redis.url) as bridge, clients() as heard:
             await asyncio.gather(*(heard.connect(client, node.address) for client in ("n1", "n2")))
             await asyncio.gather(*(heard.connect(client, bridge.address) for client in ("b1", "b2")))
-            await until(lambda: bridge._audience.there)
+            await until(lambda: bridge.shared.audience.there)
             yield SimpleNamespace(redis=redis, node=node, bridge=bridge, clients=heard)
 
 
@@ -112,7 +112,9 @@ async def test_a_room_that_is_the_id_of_a_node_client_is_that_client_alone(mixed
 
 async def test_hostile_text_and_numbers_of_a_device_do_not_end_a_node_server(mixed, room):
     extra = {"lone": "\ud83c", "big": 10**30, "nan": float("nan"), "__proto__": {"a": 1}, "deep": [[[[1]]]]}
-    await say(mixed.bridge._journal, room, [NewMessage("r", room, "m", "user", "half \ud83c", "now", extra)])
+    await say(
+        mixed.bridge.shared.journal, room, [NewMessage("r", room, "m", "user", "half \ud83c", "now", extra)]
+    )
     message = await mixed.clients.until_told("n1", "half \ufffd")
     assert message["roomId"] == room
     assert await mixed.node.do("serverCount") == 2
@@ -120,8 +122,10 @@ async def test_hostile_text_and_numbers_of_a_device_do_not_end_a_node_server(mix
 
 async def test_what_cannot_be_said_at_all_is_left_out_and_the_next_message_comes(mixed, room):
     ids = ("r", room)
-    await say(mixed.bridge._journal, room, [NewMessage(*ids, "m1", "user", "big", "now", {"big": 10**400})])
-    await say(mixed.bridge._journal, room, [NewMessage(*ids, "m2", "user", "next", "now")])
+    await say(
+        mixed.bridge.shared.journal, room, [NewMessage(*ids, "m1", "user", "big", "now", {"big": 10**400})]
+    )
+    await say(mixed.bridge.shared.journal, room, [NewMessage(*ids, "m2", "user", "next", "now")])
     await mixed.clients.until_told("n1", "next")
     ours = [m["content"] for (m,) in mixed.clients.heard("n1", "new_message") if m["roomId"] == room]
     assert ours == ["next"]
