@@ -12,7 +12,7 @@ from bridge.relay import Relay
 from bridge.rooms import Rooms
 from bridge.transcript import Applied, Transcript
 
-BEATS_PER_LEASE = 4
+BEATS_PER_LEASE = 8
 DEAF_S = 3.0
 """After so long without an answer of the store a node is not ready for new devices."""
 
