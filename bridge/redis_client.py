@@ -17,6 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+from redis.maint_notifications import MaintNotificationsConfig
 
 try:
     from hiredis import pack_command
@@ -223,6 +224,8 @@ def _client(url: str, timeout_s: float) -> Redis:
         "socket_connect_timeout": ANSWER_S,
         "retry": Retry(NoBackoff(), 0),
         "health_check_interval": 0,
+        "driver_info": None,  # this and the next would need the right to CLIENT
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }
     try:
         if url.startswith("redis+sentinel://"):

@@ -25,7 +25,8 @@ def batches(count, start=1):
     return [*first, *(Batch(n, [MessageChunk(*IDS, n - 1, f"{n} ")], position=str(n)) for n in chunks)]
 
 
-async def letters(store, count, within_s=3.0):
+async def letters(store, count, within_s=10.0):
+    """Return the next ``count``, or as many as come."""
     found = []
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(within_s):
@@ -34,6 +35,11 @@ async def letters(store, count, within_s=3.0):
                 if len(found) == count:
                     break
     return found
+
+
+async def no_more(store, count):
+    """Return the next ``count``, and what should not come behind them."""
+    return await letters(store, count) + await letters(store, 1, within_s=0.3)
 
 
 async def test_what_a_node_appends_reaches_the_others_of_the_room_once_and_not_itself(nodes):
@@ -45,7 +51,7 @@ async def test_what_a_node_appends_reaches_the_others_of_the_room_once_and_not_i
     for batch in batches(5):
         assert (await one.append("t-1", 1, batch)).kept is Kept.OK
         await one.append("t-1", 1, batch)  # a repeat, as after a lost answer
-    heard = await letters(two, 6, within_s=0.5)
+    heard = await no_more(two, 5)
     assert heard == [Said("t-1", "room", Batch(b.number, b.messages)) for b in batches(5)]
     assert await letters(one, 1, within_s=0.2) == await letters(three, 1, within_s=0.2) == []
 
@@ -56,7 +62,7 @@ async def test_what_a_user_says_is_heard_too_and_ids_keep_their_type(nodes):
     user = NewMessage("r", 42, "u", "user", "안녕 😀", "now", {"mood": [1]})
     said = await say(one, 42, [user])
     await say(one, "42", [user])
-    assert [(each.room_id, each.batch.messages) for each in await letters(two, 2, within_s=0.3)] == [
+    assert [(each.room_id, each.batch.messages) for each in await no_more(two, 1)] == [
         (said.room_id, said.batch.messages)
     ]
 
@@ -205,7 +211,7 @@ async def test_an_order_reaches_every_other_living_node_in_order_or_one_alone(no
     one.order("to three", "three")
     two.order("from two")
     orders = [Ordered("one", str(number)) for number in range(150)]
-    heard = {store: await letters(store, 160, within_s=0.5) for store in (one, two, three)}
+    heard = {store: await no_more(store, count) for store, count in ((one, 1), (two, 150), (three, 152))}
     assert heard[one] == [Ordered("two", "from two")]
     assert heard[two] == orders
     of_one = [letter for letter in heard[three] if letter.sender == "one"]
@@ -227,7 +233,7 @@ async def test_an_order_whose_answer_got_lost_is_put_once(nodes):
     one._redis.run = answers_get_lost
     for number in range(5):
         one.order(str(number))
-    assert [letter.order for letter in await letters(two, 6, within_s=1)] == list("01234")
+    assert [letter.order for letter in await no_more(two, 5)] == list("01234")
     assert len(lost) == 3
 
 

@@ -20,8 +20,6 @@ if ARGV[9] ~= '' then redis.call('SET', p .. 'answer:' .. room .. ':' .. ARGV[9]
 if ended then
   redis.call('HSET', key, 'state', 'ended')
   redis.call('HDEL', key, 'prompt')
-  redis.call('ZREM', p .. 'leases', turn)
-  redis.call('SREM', p .. 'running:' .. room, turn)
   has_ended(p, room, turn)
   redis.call('PEXPIRE', p .. 'asked:' .. kept[8], window)
   ttl = window

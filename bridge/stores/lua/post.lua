@@ -4,6 +4,8 @@
 local ENDED_LATELY_MS = 30000
 
 local function has_ended(p, room, turn)
+  redis.call('ZREM', p .. 'leases', turn)
+  redis.call('SREM', p .. 'running:' .. room, turn)
   local ended, t = p .. 'ended:' .. room, redis.call('TIME')
   local now = t[1] * 1000 + math.floor(t[2] / 1000)
   redis.call('ZREMRANGEBYSCORE', ended, '-inf', now - ENDED_LATELY_MS)
