@@ -27,7 +27,7 @@ class InboxReader:
         self._number: int | None = None
         """Of the last letter; the next one has the next number. None: the next one may have any."""
         self._lost = False
-        self.oldest_ms, self.read_at_s = 0, 0.0
+        self.oldest_ms, self.read_at_s = 0, time.monotonic()
         """The Redis TIME at which the oldest of the letters read last was written, and when it was read."""
 
     async def letters(self) -> AsyncIterator[Letter]:
@@ -83,7 +83,7 @@ class InboxReader:
             number = int(fields[b"letter"])
             self._lost = self._lost or (self._number is not None and number != self._number + 1)
             self._number = number
-            return _read(fields)
+            return None if fields[b"kind"] == b"echo" else _read(fields)
         except (KeyError, ValueError, RecursionError):
             self.unreadable += 1
             return None

@@ -45,6 +45,7 @@ class Node:
         self._clock = clock
         self._beat_s = lease_s / BEATS_PER_LEASE
         self._silent_s = silent_s
+        self._lost = False
         self._progress: dict[str, tuple[int, float]] = {}
         """How far each turn of other nodes was when it last went on, and when that was."""
         self._beaten_at_s = clock.monotonic_s()
@@ -53,6 +54,11 @@ class Node:
     def alive(self) -> bool:
         """True while the store answers: this node hears what others say, and they hear it."""
         return self._clock.monotonic_s() - self._beaten_at_s < DEAF_S
+
+    @property
+    def hears(self) -> bool:
+        """True while what is sent to this node arrives: its own heartbeat comes back to it."""
+        return self._inbox.silent_s() < DEAF_S
 
     async def run(self) -> None:
         """Do so until cancelled."""
@@ -84,7 +90,8 @@ class Node:
                 self._sockets.obey(sender, order)
             case Lost():
                 self._telemetry.happened(Happening.LETTERS_LOST)
-                self._rooms.lose_hold()
+                self._lose_hold()
+                await self._mend_loss()
                 await self._rooms.sweep()
             case _:
                 assert_never(letter)
@@ -107,15 +114,25 @@ class Node:
 
     async def _beat(self) -> None:
         if not await self._inbox.beat():
-            self._rooms.lose_hold()
+            self._lose_hold()
         self._beaten_at_s = self._clock.monotonic_s()
         if owned := self._relay.owned:
             await self._journal.renew(owned)
+        await self._mend_loss()
         await self._rooms.sweep()
         await self._mend_silent()
         if not self._relay.draining:
             for taken in await self._journal.overdue():
                 self._relay.take_over(taken)
+
+    def _lose_hold(self) -> None:
+        self._rooms.lose_hold()
+        self._lost = True
+
+    async def _mend_loss(self) -> None:
+        if self._lost:
+            await self._relay.keep_again()
+            self._lost = False
 
     async def _mend_silent(self) -> None:
         """Read anew what was silent for long; end what the journal knows no more: its owner is gone too."""

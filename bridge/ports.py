@@ -195,14 +195,19 @@ class Journal(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """A room as a node finds it: its running turns, and the names of those that ended a short time ago."""
+
+    running: list[Transcript]
+    ended: list[str] = field(default_factory=list)
+
+
 class Inbox(Protocol):
     """What this node must still hear of the rooms it holds. Raises `StoreUnavailable` as the journal does."""
 
-    async def enter(self, room_id: Id, *, late: bool = False) -> list[Transcript]:
-        """Hold a room, and return its running turns, in one step: what follows reaches the inbox.
-
-        ``late``: devices are in it already, so those that ended a short time ago are returned too.
-        """
+    async def enter(self, room_id: Id) -> Entered:
+        """Hold a room, and return what runs in it, in one step: what follows reaches the inbox."""
         ...
 
     async def leave(self, room_id: Id) -> None:
@@ -220,6 +225,10 @@ class Inbox(Protocol):
 
     async def beat(self) -> bool:
         """Say that this node lives; False when it was taken for dead: it has to enter its rooms again."""
+        ...
+
+    def silent_s(self) -> float:
+        """Return how long nothing came of what this node is sent; each `beat` comes back to it as well."""
         ...
 
     def letters(self) -> AsyncIterator[Letter]:

@@ -177,6 +177,13 @@ class Relay:
         if taken.stop:
             run.interrupt(Finished("cancelled"))
 
+    async def keep_again(self) -> None:
+        """Keep again what ended here a short time ago, where the journal lost it; what runs does so itself.
+
+        Raises `StoreUnavailable`.
+        """
+        await self._writer.keep_again()
+
     async def drain(self, for_s: float) -> None:
         """Take no new turn, give the running ones ``for_s`` seconds; hand the rest over.
 

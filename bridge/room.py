@@ -59,6 +59,10 @@ class Room:
         self.running: dict[str, Transcript] = {}
         self._strayed: dict[str, Transcript] = {}
         self._streamed: deque[Id] = deque(maxlen=ENDED_TURNS_REMEMBERED)
+        self._ended: deque[str] = deque(maxlen=ENDED_TURNS_REMEMBERED)
+        """What ended for the devices that were here, or before any was."""
+        self._ahead: deque[str] = deque(maxlen=ENDED_TURNS_REMEMBERED)
+        """What ended for some devices, told from the journal, and may not have for the others."""
 
     def __repr__(self) -> str:
         return f"<Room {len(self.seats)} devices, {len(self.running)} running turns>"
@@ -79,13 +83,21 @@ class Room:
 
     def heard_to_its_end(self, turn_id: str) -> bool:
         """Return whether a turn has ended for a device here."""
-        return any(turn_id in seat.ended for seat in self.seats.values())
+        return turn_id in self._ended or turn_id in self._ahead
+
+    def ended_unheard(self, turn_ids: Iterable[str]) -> list[str]:
+        """Return those of ``turn_ids``, which have ended, of which devices here may lack something."""
+        unheard = [turn_id for turn_id in turn_ids if turn_id not in self._ended]
+        if self.seats:
+            return unheard
+        self._ended.extend(unheard)  # who comes now has them from the history
+        return []
 
     def hear_turn(self, turn_id: str, batch: Batch) -> Applied:
         """Tell every device what a turn says next, and keep it; on a GAP nothing is told."""
         transcript = self.running.get(turn_id)
         if transcript is None:
-            if self.heard_to_its_end(turn_id):
+            if turn_id in self._ended:
                 return Applied.DUPLICATE
             transcript = Transcript(turn_id, _request_id(batch))
         if turn_id in self._strayed:
@@ -102,7 +114,7 @@ class Room:
         ours = self.running.get(kept.turn_id)
         if kept.turn_id in self._strayed:
             self._rejoin(kept)
-        elif ours is None and self.heard_to_its_end(kept.turn_id):
+        elif ours is None and kept.turn_id in self._ended:
             pass
         elif ours is None or ours.number < kept.number:
             heard_seq = ours.heard_seq if ours is not None else None
@@ -135,6 +147,8 @@ class Room:
         tell((device,), transcript.since(seq))
         if transcript.ended:
             seat.ended.append(transcript.turn_id)
+            if transcript.turn_id not in self._ended:
+                self._ahead.append(transcript.turn_id)
             seat.behind.pop(transcript.turn_id, None)
         elif transcript.turn_id in seat.behind:
             seat.behind[transcript.turn_id].seq = transcript.seq
@@ -160,7 +174,10 @@ class Room:
         self, turn: Transcript, heard_seq: int | None, messages: Sequence[Message], *, ended: bool
     ) -> None:
         """Tell every device what ``turn`` says behind ``heard_seq``; who lags, only what is no text."""
+        some_know = turn.turn_id in self._ahead
         for device, seat in self.seats.items():
+            if some_know and turn.turn_id in seat.ended:
+                continue
             if seat.behind or device.lagging:
                 seat.behind.setdefault(turn.turn_id, _Behind(heard_seq or 0))
                 tell((device,), [each for each in messages if is_asked(each) or not isinstance(each, TEXT)])
@@ -173,6 +190,7 @@ class Room:
 
     def _end_turn(self, turn: Transcript) -> None:
         del self.running[turn.turn_id]
+        self._ended.append(turn.turn_id)
         if turn.seq and turn.message_id is not None:
             self._streamed.append(turn.message_id)
         for seat in self.seats.values():

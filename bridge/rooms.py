@@ -189,11 +189,12 @@ class Rooms:
                 self.hear_turn(turn_id, room_id, batch)
 
     async def _running_now(self, room_id: Id, room: _Held) -> list[Transcript]:
-        """Enter; return the running turns, and what became of those that run here and nowhere else."""
-        running = await self._inbox.enter(room_id, late=bool(room.seats))
-        known = {transcript.turn_id for transcript in running}
-        others = [await self._journal.read(turn_id) for turn_id in list(room.running) if turn_id not in known]
-        return running + [kept for kept in others if kept is not None]
+        """Enter; return the running turns, and those that ended while this node did not hear the room."""
+        entered = await self._inbox.enter(room_id)
+        known = {transcript.turn_id for transcript in entered.running}
+        others = {*room.running, *room.ended_unheard(entered.ended)} - known
+        kept = [await self._journal.read(turn_id) for turn_id in others]
+        return entered.running + [transcript for transcript in kept if transcript is not None]
 
     async def resume(self, device: Device, room_id: Id, message_id: Id, seq: int) -> Resumed:
         """Tell ``device`` what it lacks of one message behind ``seq``."""

@@ -10,6 +10,7 @@ import contextlib
 from bridge.errors import StoreUnavailable
 from bridge.events import Finished
 from bridge.facts import Happening
+from bridge.lately import Lately
 from bridge.letters import Batch
 from bridge.patience import APPEND_S, Patience
 from bridge.ports import Appended, Clock, Journal, Kept, Taken, Telemetry
@@ -32,6 +33,7 @@ class Writer:
         self._telemetry = telemetry
         self._clock = clock
         self._patience = Patience(clock)
+        self._lately = Lately(clock)
 
     async def write(self, run: Run) -> None:
         """Have kept what gathers, and let the room hear it, until the turn has ended or is another node's."""
@@ -42,6 +44,18 @@ class Writer:
         await self._keep_late(run)
         if run.fenced and run.said_more_than_kept:
             await self._follow(run)
+        elif not run.fenced:
+            self._lately.add(run)
+
+    async def keep_again(self) -> None:
+        """Keep what ended here a short time ago where the journal has lost it, for who has not heard it.
+
+        Raises `StoreUnavailable`.
+        """
+        for run in self._lately.runs():
+            kept = await self._journal.read(run.turn_id)
+            if run.last is not None and (kept is None or not kept.ended):
+                await self._restore(run, run.last)
 
     def lose(self, run: Run) -> None:
         """Say no more of a turn that is another node's: close its backend call, end nothing."""

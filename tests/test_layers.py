@@ -41,6 +41,7 @@ IMPURE = {"asyncio", "logging", "os", "random", "socket", "threading", "time", "
 MIDDLE = {
     "bridge.listener",
     "bridge.admission",
+    "bridge.lately",
     "bridge.members",
     "bridge.node",
     "bridge.patience",
@@ -65,7 +66,11 @@ TABLE = {
     "bridge.pump": (CORE | PORTS, set()),
     "bridge.run": (CORE | PORTS | {"bridge.pump"}, set()),
     "bridge.patience": (PORTS, set()),
-    "bridge.writer": (CORE | PORTS | {"bridge.patience", "bridge.rooms", "bridge.run"}, set()),
+    "bridge.lately": (PORTS | {"bridge.run"}, set()),
+    "bridge.writer": (
+        CORE | PORTS | {"bridge.lately", "bridge.patience", "bridge.rooms", "bridge.run"},
+        set(),
+    ),
     "bridge.relay": (CORE | PORTS | {"bridge.pump", "bridge.rooms", "bridge.run", "bridge.writer"}, set()),
     "bridge.node": (CORE | PORTS | {"bridge.rooms", "bridge.relay"}, set()),
     "bridge.stores.memory": (CORE | PORTS, set()),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bridge.changes import Change, Edit, FlagState, Reason
 from bridge.events import Id
 from bridge.letters import Batch, Letter
-from bridge.ports import Appended, Attached, Busy, Claim, Claimed, Conflict, Kept, Taken
+from bridge.ports import Appended, Attached, Busy, Claim, Claimed, Conflict, Entered, Kept, Taken
 from bridge.rollout import Rollout
 from bridge.transcript import Applied, Transcript
 
@@ -149,9 +149,9 @@ class MemoryJournal:
 class MemoryInbox:
     """The inbox of a node that is alone: nobody writes to it."""
 
-    async def enter(self, room_id: Id, *, late: bool = False) -> list[Transcript]:  # noqa: ARG002
+    async def enter(self, room_id: Id) -> Entered:  # noqa: ARG002
         """Return nothing: what runs in a room is known here."""
-        return []
+        return Entered([])
 
     async def leave(self, room_id: Id) -> None:
         """Do nothing."""
@@ -162,6 +162,10 @@ class MemoryInbox:
     async def beat(self) -> bool:
         """Return True: this node lives as long as its store."""
         return True
+
+    def silent_s(self) -> float:
+        """Return 0: nothing that anybody says is lost on its way."""
+        return 0.0
 
     async def letters(self) -> AsyncIterator[Letter]:
         """Give nothing, for ever."""

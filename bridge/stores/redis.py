@@ -23,7 +23,19 @@ from bridge.inbox_reader import InboxReader
 from bridge.letters import Batch, Letter
 from bridge.messages import Message, MessageEnd, NewMessage, is_asked
 from bridge.outbox import Outbox
-from bridge.ports import Appended, Attached, Busy, Claim, Claimed, Conflict, Kept, Outbound, Prompt, Taken
+from bridge.ports import (
+    Appended,
+    Attached,
+    Busy,
+    Claim,
+    Claimed,
+    Conflict,
+    Entered,
+    Kept,
+    Outbound,
+    Prompt,
+    Taken,
+)
 from bridge.redis_client import RedisClient
 from bridge.transcript import Transcript
 
@@ -180,14 +192,14 @@ class RedisStore:
 
     # -- the inbox
 
-    async def enter(self, room_id: Id, *, late: bool = False) -> list[Transcript]:
-        """Hold a room, and return its running turns; see `Inbox.enter`."""
+    async def enter(self, room_id: Id) -> Entered:
+        """Hold a room, and return what runs in it; see `Inbox.enter`."""
         times = (round(ROOM_TTL_S * 1000), round(HEARTBEAT_S * 1000))
         room = _json(room_id)
-        born, found = await self._redis.run("enter", self._prefix, self._node_id, room, *times, int(late))
+        born, found, ended = await self._redis.run("enter", self._prefix, self._node_id, room, *times)
         self._held[room] = None
         self._live(born)
-        return [_transcript(*each) for each in found]
+        return Entered([_transcript(*each) for each in found], [turn.decode() for turn in ended])
 
     async def leave(self, room_id: Id) -> None:
         """Hold a room no longer; see `Inbox.leave`."""
@@ -202,7 +214,7 @@ class RedisStore:
     async def beat(self) -> bool:
         """Say that this node lives; see `Inbox.beat`."""
         rooms = list(self._held)[:ROOMS_A_BEAT]
-        times = (round(HEARTBEAT_S * 1000), self._inbox_ms, round(ROOM_TTL_S * 1000))
+        times = (round(HEARTBEAT_S * 1000), self._inbox_ms, round(ROOM_TTL_S * 1000), INBOX_LENGTH)
         asked_at_s = time.monotonic()
         try:
             born, now_ms, missing = await self._redis.run("live", self._prefix, self._node_id, *times, *rooms)
@@ -225,6 +237,10 @@ class RedisStore:
         """Give what comes, in order; see `Inbox.letters`."""
         return self._reader.letters()
 
+    def silent_s(self) -> float:
+        """Return how long no letter was read; see `Inbox.silent_s`."""
+        return time.monotonic() - self._reader.read_at_s
+
     def _asked(self, prompt: Prompt) -> str:
         return _json([self._backend, *prompt.asked])
 
@@ -232,7 +248,7 @@ class RedisStore:
     def inbox_lag_s(self) -> float:
         """How long the letters read last had waited, by Redis TIME; 0 where none came since two beats."""
         read_at_s = self._reader.read_at_s
-        if time.monotonic() - read_at_s > 2 * HEARTBEAT_S:
+        if not self._reader.oldest_ms or time.monotonic() - read_at_s > 2 * HEARTBEAT_S:
             return 0.0
         read_at_ms = self._beaten_at_ms + (read_at_s - self._beaten_at_s) * 1000
         return max(0.0, (read_at_ms - self._reader.oldest_ms) / 1000)

@@ -7,7 +7,7 @@ from test_many_nodes import ASKED, END, IDS, LETTERS, SAID, heard, heard_by, let
 
 from bridge.errors import StoreUnavailable
 from bridge.events import Delta, Finished
-from bridge.letters import Batch, Lost
+from bridge.letters import Batch, Lost, Said
 from bridge.messages import MessageEnd, NewMessage
 from bridge.stores.memory import MemoryJournal
 
@@ -43,7 +43,7 @@ async def test_who_resumes_a_turn_that_ends_while_the_node_enters_the_room_hears
     await kept_elsewhere(bench, *SAID)
     plain = bench.inbox.enter
 
-    async def ends_meanwhile(room_id, **_given):
+    async def ends_meanwhile(room_id):
         MemoryJournal.append(bench.journal, "t-9", 1, Batch(4, END, ended=True))
         return await plain(room_id)
 
@@ -79,7 +79,7 @@ async def test_who_joins_a_room_that_is_being_left_waits_and_enters_it():
     bench.rooms.gone(await bench.device())
     leaving, go = asyncio.Event(), asyncio.Event()
 
-    async def slow(room_id, **_given):  # noqa: ARG001
+    async def slow(room_id):  # noqa: ARG001
         leaving.set()
         await go.wait()
 
@@ -111,14 +111,14 @@ async def test_what_the_user_said_is_heard_by_who_waited_for_the_room_to_be_ente
     bench = many(FakeBackend([HANG]))
     plain = bench.inbox.enter
 
-    async def nobody_answers(room_id, **_given):
+    async def nobody_answers(room_id):
         raise StoreUnavailable(f"unable to enter {room_id}; down")
 
     bench.inbox.enter = nobody_answers
     device = await bench.device()
     await kept_elsewhere(bench, ASKED, *SAID, ended=True)
     bench.inbox.enter = plain
-    bench.inbox.runs = [await bench.journal.read("t-9")]
+    bench.inbox.ended = ["t-9"]
     await bench.rooms.sweep()
     assert (device.of(NewMessage), device.end.content) == ([ASKED], "Hello")
 
@@ -146,3 +146,36 @@ async def test_who_takes_over_a_turn_that_had_begun_does_not_repeat_what_the_use
     bench.relay.take_over(taken(heard(ASKED, *SAID)))
     await bench.idle()
     assert device.of(NewMessage) == [ASKED]
+
+
+async def test_a_turn_that_one_resumed_to_its_end_is_still_heard_by_the_others():
+    bench = many(FakeBackend([HANG]))
+    other = await bench.device()
+    await kept_elsewhere(bench, ASKED, *SAID, ended=True)
+    device = came_back(1, "Hel")
+    await bench.rooms.join(device, "room", {"m-9": 1})
+    said = [Said("t-9", "room", Batch(number, [each])) for number, each in enumerate((ASKED, *SAID), 1)]
+    await heard_by(bench, *said, Said("t-9", "room", Batch(5, END, ended=True)))
+    for each in (device, other):
+        assert (each.text, each.end.content) == ({"m-9": "Hello"}, "Hello")
+
+
+async def test_a_turn_that_one_resumed_to_its_end_is_told_to_the_others_when_the_room_is_entered_again():
+    bench = many(FakeBackend([HANG]))
+    other = await bench.device()
+    await kept_elsewhere(bench, *SAID, ended=True)
+    device = came_back(1, "Hel")
+    await bench.rooms.join(device, "room", {"m-9": 1})
+    bench.inbox.ended = ["t-9"]
+    await heard_by(bench, Lost())
+    for each in (device, other):
+        assert (each.text, each.end.content) == ({"m-9": "Hello"}, "Hello")
+
+
+async def test_who_joins_after_a_turn_is_not_told_it_though_its_room_is_entered_again():
+    bench = many(FakeBackend([HANG]))
+    await kept_elsewhere(bench, *SAID, ended=True)
+    bench.inbox.ended = ["t-9"]
+    device = await bench.device()
+    await heard_by(bench, Lost())
+    assert not device.heard

@@ -8,7 +8,7 @@ from test_many_nodes import IDS, LETTERS, heard_by, many, now
 
 from bridge.errors import StoreUnavailable
 from bridge.events import Delta, Finished, Started
-from bridge.letters import Anew, Batch, Said
+from bridge.letters import Anew, Batch, Lost, Said
 from bridge.messages import MessageChunk, MessageEnd, MessageStart
 from bridge.ports import Appended, Kept, Taken
 from bridge.transcript import Transcript
@@ -191,3 +191,31 @@ async def test_a_request_that_is_forgotten_runs_again_under_another_name():
         await bench.idle()
         await asyncio.sleep(11)
     assert len(device.ended) == 3
+
+
+@pytest.mark.parametrize("how", ["dead", "letters lost"])
+async def test_what_ended_a_short_time_ago_is_kept_again_where_the_journal_lost_it(how):
+    bench = many(FakeBackend(answer("Hello")))
+    device = await bench.device()
+    await bench.send(device)
+    await bench.idle()
+    await heard_by(bench, Lost())
+    assert not bench.journal.restored  # nothing was lost
+    bench.journal.forgets = True
+    bench.inbox.lives = how != "dead"
+    await heard_by(bench, *([Lost()] if how != "dead" else []))
+    assert not bench.facts.faults
+    assert all(batch.ended for batch in bench.journal.restored)
+    ends = [said for said in bench.journal.restored[0].messages if isinstance(said, MessageEnd)]
+    assert ends == [device.end]
+
+
+async def test_what_ended_long_ago_is_not_kept_again():
+    bench = many(FakeBackend(answer("Hello")))
+    device = await bench.device()
+    await bench.send(device)
+    await bench.idle()
+    await asyncio.sleep(11)
+    bench.journal.forgets = True
+    await heard_by(bench, Lost())
+    assert not bench.journal.restored

@@ -12,7 +12,7 @@ from bridge.facts import Happening
 from bridge.letters import Anew, Batch, Lost, Ordered, Said, StopWanted
 from bridge.messages import MessageChunk, MessageEnd, MessageStart, NewMessage
 from bridge.node import Node
-from bridge.ports import Appended, Claim, Kept, Prompt, Taken
+from bridge.ports import Appended, Claim, Entered, Kept, Prompt, Taken
 from bridge.stores.memory import MemoryInbox, MemoryJournal
 from bridge.transcript import Transcript
 
@@ -31,7 +31,7 @@ class ChosenJournal(MemoryJournal):
         self.late = False
         self.held = []
         self.says = None
-        self.down = False
+        self.down = self.forgets = False
         self.restored = []
         self.gives_away = False
         self.stops = []
@@ -60,7 +60,8 @@ class ChosenJournal(MemoryJournal):
             waiting.set_result(super().append(turn_id, epoch, batch).result())
 
     async def read(self, turn_id):
-        return copy.deepcopy(await super().read(turn_id))  # as from another process
+        found = None if self.forgets else await super().read(turn_id)
+        return copy.deepcopy(found)  # as from another process
 
     async def restore(self, taken, batch):  # noqa: ARG002
         self.restored.append(batch)
@@ -78,15 +79,15 @@ class ChosenInbox(MemoryInbox):
     """An inbox into which a test puts letters."""
 
     def __init__(self):
-        self.runs = []
+        self.runs, self.ended = [], []
         self.entered = []
         self.left = []
         self.lives = True
         self.queue = asyncio.Queue()
 
-    async def enter(self, room_id, *, late=False):  # noqa: ARG002
+    async def enter(self, room_id):
         self.entered.append(room_id)
-        return self.runs
+        return Entered(self.runs, self.ended)
 
     async def leave(self, room_id):
         self.left.append(room_id)
@@ -345,7 +346,7 @@ async def test_what_comes_before_the_answer_to_the_entry_is_not_lost():
     asked, go = asyncio.Event(), asyncio.Event()
     plain = bench.inbox.enter
 
-    async def slow(room_id, **_given):
+    async def slow(room_id):
         asked.set()
         await go.wait()
         return await plain(room_id)

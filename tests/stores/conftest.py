@@ -86,6 +86,7 @@ async def nodes(request, servers):
         return store
 
     make.client, make.prefix = client, prefix
+    make.rest = lambda: [life.cancel() for life in lives]
     yield make
     for life in lives:
         life.cancel()

@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 
+from bridge.ports import Entered
+
 
 async def test_what_a_node_alone_says_comes_back_from_nobody(inbox):
     assert await inbox.beat()
-    assert await inbox.enter("room") == []
+    assert await inbox.enter("room") == Entered([])
     inbox.order("to all")
     inbox.order("to one", "nobody")
     inbox.order("to itself", "one")

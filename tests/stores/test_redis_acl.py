@@ -80,7 +80,7 @@ async def all_that_a_node_does(made):
     assert await two.restore(taken, Batch(1, said(), ended=True)) is Kept.OK
     await one.claim(claim("t-2", request_id="r-2"))
     await one.append("t-2", 1, Batch(1, said(), ended=True))
-    assert len(await two.enter("room", late=True)) == 2
+    assert (await two.enter("room")).ended == ["t-1", "t-2"]
     await two.leave("room")
 
 

@@ -1,6 +1,6 @@
--- Hold a room, and return its running turns in the same step: all that follows reaches the inbox.
--- Where devices were in it before, also the turns that ended lately: they may have heard nothing of them.
--- ARGV: prefix, node, room, ttl ms, heartbeat ms, late
+-- Hold a room, and return its running turns in the same step: all that follows reaches the inbox. The names of those
+-- that ended lately too: devices that were in it before may have heard nothing of them.
+-- ARGV: prefix, node, room, ttl ms, heartbeat ms
 local p, node, room = ARGV[1], ARGV[2], ARGV[3]
 local life, t = p .. 'node:' .. node, redis.call('TIME')
 local now = string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000))
@@ -9,14 +9,11 @@ redis.call('HSETNX', life, 'letters', now)
 redis.call('PEXPIRE', life, ARGV[5])
 redis.call('SADD', p .. 'nodes:' .. room, node)
 redis.call('PEXPIRE', p .. 'nodes:' .. room, ARGV[4])
-local found, turns = {}, redis.call('SMEMBERS', p .. 'running:' .. room)
-if ARGV[6] == '1' then
-  for _, turn in ipairs(redis.call('ZRANGE', p .. 'ended:' .. room, 0, -1)) do turns[#turns + 1] = turn end
-end
-for _, turn in ipairs(turns) do
+local found = {}
+for _, turn in ipairs(redis.call('SMEMBERS', p .. 'running:' .. room)) do
   local request = redis.call('HGET', p .. 'turn:' .. turn, 'request')
   if request then
     found[#found + 1] = { turn, request, redis.call('XRANGE', p .. 'journal:' .. turn, '-', '+') }
   end
 end
-return { redis.call('HGET', life, 'born'), found }
+return { redis.call('HGET', life, 'born'), found, redis.call('ZRANGE', p .. 'ended:' .. room, 0, -1) }
