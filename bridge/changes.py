@@ -25,13 +25,15 @@ WHY_LENGTH = 500
 class Edit:
     """What an operator wants changed; what it does not name stays as it is.
 
-    Who is allowed is denied no more, and the other way round; ``forget`` takes out of both lists.
+    Who is allowed is denied no more, and the other way round; ``forget`` takes out of both lists. ``at`` makes
+    it a compare-and-set: it holds only while the change of that version is the latest ("": there is none).
     """
 
     value: Value | None = None
     allow: Listed = field(default_factory=Listed)
     deny: Listed = field(default_factory=Listed)
     forget: Listed = field(default_factory=Listed)
+    at: str | None = None
 
     def applied(self, to: Rollout) -> Rollout:
         """Return ``to`` as it is after this edit. Raises `FlagRefused` when the lists grow too long."""
@@ -44,7 +46,8 @@ class Edit:
     def wire(self) -> dict[str, Any]:
         """Return the edit as JSON has it."""
         lists = {"allow": self.allow, "deny": self.deny, "forget": self.forget}
-        said: dict[str, Any] = {} if self.value is None else {"value": self.value}
+        given = {"value": self.value, "at": self.at}
+        said: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         return said | {name: listed.wire() for name, listed in lists.items() if len(listed)}
 
 
@@ -91,9 +94,15 @@ class FlagState:
         """Where it comes from: ``default`` (the settings), ``run-time`` (a change), or a provider."""
         return self.provider or ("run-time" if self.history else "default")
 
+    @property
+    def version(self) -> str:
+        """The name of the change that holds, empty while the default does."""
+        return self.history[0].version if self.history else ""
+
     def settled(self, edit: Edit) -> bool:
-        """Return whether ``edit`` would change nothing; then it is not remembered either."""
-        return bool(self.history) and edit.applied(self.rollout) == self.rollout
+        """Return whether ``edit`` would change nothing, or comes too late; then it is not remembered either."""
+        late = edit.at is not None and edit.at != self.version
+        return late or (bool(self.history) and edit.applied(self.rollout) == self.rollout)
 
     def changed(self, change: Change) -> "FlagState":
         """Return the state after ``change``."""
@@ -114,8 +123,9 @@ def parse_edit(body: object) -> tuple[Edit, Reason]:
         parse_listed(body.get("allow")),
         parse_listed(body.get("deny")),
         parse_listed(body.get("forget")),
+        parse_text(body["at"], NAME_LENGTH) if "at" in body else None,
     )
-    if edit == Edit():
+    if replace(edit, at=None) == Edit():
         refuse('send at least one of "value", "allow", "deny" and "forget"')
     return edit, parse_reason(body)
 

@@ -6,6 +6,8 @@
     ├── SettingsError          the operator's: a setting cannot be used
     ├── IllegalMove            ours: an event came in a state that does not allow it
     ├── FlagRefused            the operator's: the flag cannot be set so
+    ├── AlertsMalformed        the sender's: what should be alerts cannot be read
+    ├── WebhookLost            the receiver's: nobody took what the operator was to be told
     ├── StoreUnavailable       the store's: no answer in time; the same may succeed later
     ├── OrderUnusable          the caller's: what it emits cannot be told to other nodes
     ├── ClusterMalformed       what another kind of server says cannot be understood, or ours not be said
@@ -103,6 +105,14 @@ class IllegalMove(BridgeError):
 
 class FlagRefused(BridgeError):
     """The flag cannot be set so; nothing has changed, and the message says what would do."""
+
+
+class AlertsMalformed(BridgeError):
+    """What was posted is no webhook payload of Alertmanager."""
+
+
+class WebhookLost(BridgeError):
+    """The operator's webhook did not take what it was told, however often."""
 
 
 class StoreUnavailable(BridgeError):

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from bridge.changes import Edit, FlagState, Reason
 from bridge.events import Completed, Event, Id
 from bridge.facts import Happening, TurnReport
+from bridge.figures import Figures
 from bridge.letters import Batch, Letter
 from bridge.messages import Message
 from bridge.transcript import Transcript
@@ -292,6 +293,18 @@ class LiveFlag(Flag, Switch, Protocol):
 
     async def close(self) -> None:
         """Follow no more."""
+        ...
+
+
+class Tally(Protocol):
+    """The figures of all nodes over the last while, as the guard looks at them."""
+
+    async def add(self, era: str, number: int, figures: Figures) -> Figures:
+        """Add what this node has, and return the sum of all nodes over the window.
+
+        It is added once, however often it is asked with the same ``number``, which grows from call to call.
+        Figures of one era are never in the sum of another. Raises `StoreUnavailable`.
+        """
         ...
 
 

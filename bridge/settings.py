@@ -22,14 +22,18 @@ _FALSE = frozenset({"0", "false", "off", "no", ""})
 _HTTP_PORTS = range(65536)
 NODE_ADAPTERS = ("auto", "on", "off", "sharded", "streams")
 _DROP_IN = ("auto", "on", "off")
+_GUARDS = ("off", "dry-run", "on")
+GUARD_ALERTS = ("BridgeTurnsFail", "BridgeFirstTextSlow", "BridgeTextDiffers")
 _MODES = ("", "development", "production")
 _AUTHS = ("", "jwt", "closed", "none")
+HUNDRED = 100
 SECRET_BYTES = 32
 """HS256 is as strong as its secret: RFC 7518, 3.2."""
 
 
-def _key(env: str, default: Any, alias: str = "", *, secret: bool = False) -> Any:
-    return field(default=default, repr=not secret, metadata={"env": (env, alias) if alias else (env,)})
+def _key(env: str, default: Any, alias: str = "", *, secret: bool = False, zero: bool = False) -> Any:
+    names = (env, alias) if alias else (env,)
+    return field(default=default, repr=not secret, metadata={"env": names, "zero": zero})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +91,20 @@ class Settings:
     handshake_s: float = _key("BRIDGE_HANDSHAKE_S", 5.0)
     header_s: float = _key("BRIDGE_HEADER_S", 10.0)
     body_s: float = _key("BRIDGE_BODY_S", 10.0)
+    guard: str = _key("BRIDGE_GUARD", "on")
+    guard_window_s: float = _key("BRIDGE_GUARD_WINDOW_S", 300.0)
+    guard_sample: int = _key("BRIDGE_GUARD_SAMPLE", 50)
+    guard_errors_percent: float = _key("BRIDGE_GUARD_ERRORS_PERCENT", 1.0)
+    guard_first_text_s: float = _key("BRIDGE_GUARD_FIRST_TEXT_S", 1.5)
+    guard_completion_s: float = _key("BRIDGE_GUARD_COMPLETION_S", 8.0)
+    guard_integrity_percent: float = _key("BRIDGE_GUARD_INTEGRITY_PERCENT", 1.0)
+    guard_unconfirmed_percent: float = _key("BRIDGE_GUARD_UNCONFIRMED_PERCENT", 5.0)
+    guard_half_open_percent: int = _key("BRIDGE_GUARD_HALF_OPEN_PERCENT", 0, zero=True)
+    guard_rest_s: float = _key("BRIDGE_GUARD_REST_S", 600.0)
+    guard_webhook: str = _key("BRIDGE_GUARD_WEBHOOK", "", secret=True)
+    guard_alerts: tuple[str, ...] = _key("BRIDGE_GUARD_ALERTS", GUARD_ALERTS)
+    confirm_percent: float = _key("BRIDGE_CONFIRM_PERCENT", 0.0, zero=True)
+    confirm_s: float = _key("BRIDGE_CONFIRM_S", 5.0)
     admin_token: str = _key("BRIDGE_ADMIN_TOKEN", "", secret=True)
     join_event: str = _key("BRIDGE_JOIN_EVENT", "join_room")
     leave_event: str = _key("BRIDGE_LEAVE_EVENT", "leave_room")
@@ -107,14 +125,28 @@ class Settings:
                 _refuse(env, port, "it must be 0 to 65535")
         if self.drop_in not in _DROP_IN:
             _refuse("BRIDGE_DROP_IN", self.drop_in, "it must be auto, on or off")
+        self._check_guard()
+        self._check_numbers()
+        self._check_auth()
+
+    def _check_numbers(self) -> None:
         for each in fields(self):
             value, env = getattr(self, each.name), each.metadata["env"][0]
+            if each.metadata["zero"] and not value:
+                continue
             if each.type in (float, "float") and not (math.isfinite(value) and value > 0):
                 unit = " seconds" if each.name.endswith("_s") else ""
                 _refuse(env, value, f"it must be more than 0{unit}")
             if each.type in (int, "int") and not each.name.endswith("port") and value < 1:
                 _refuse(env, value, "it must be 1 or more")
-        self._check_auth()
+            if each.name.endswith("_percent") and value > HUNDRED:
+                _refuse(env, value, "it must be 100 or less")
+
+    def _check_guard(self) -> None:
+        if self.guard not in _GUARDS:
+            _refuse("BRIDGE_GUARD", self.guard, "it must be on, dry-run or off")
+        if self.guard_webhook and not _is_web_address(self.guard_webhook):
+            raise SettingsError("unable to use BRIDGE_GUARD_WEBHOOK; it must look like https://host/path")
 
     def _check_auth(self) -> None:
         if self.mode not in _MODES:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bridge.changes import Change, Edit, FlagState, Reason
 from bridge.events import Id
+from bridge.figures import BUCKETS, Figures
 from bridge.letters import Batch, Letter
 from bridge.ports import Appended, Attached, Busy, Claim, Claimed, Conflict, Entered, Kept, Taken
 from bridge.rollout import Rollout
@@ -210,3 +211,25 @@ class MemoryFlag:
             self._state = self._state.changed(change)
             self._heard(change)
         return self._state
+
+
+class MemoryTally:
+    """The figures of a node that is alone; ``now`` gives monotonic seconds, ``window_s`` is how far back."""
+
+    def __init__(self, now: Callable[[], float], *, window_s: float) -> None:
+        self._now = now
+        self._bucket_s = window_s / BUCKETS
+        self._era = ""
+        self._number = 0
+        self._sums: dict[int, Figures] = {}
+
+    async def add(self, era: str, number: int, figures: Figures) -> Figures:
+        """Add, and return the sum; see `Tally.add`."""
+        if era != self._era:
+            self._era, self._sums = era, {}
+        bucket = int(self._now() / self._bucket_s)
+        self._sums = {at: sums for at, sums in self._sums.items() if at > bucket - BUCKETS}
+        if number != self._number:
+            self._number = number
+            self._sums[bucket] = self._sums.get(bucket, Figures()) + figures
+        return sum(self._sums.values(), Figures())

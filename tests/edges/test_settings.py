@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ def test_nothing_set_gives_the_defaults_that_the_file_documents():
     assert set(documented) == set(Settings.__slots__)
     for name, shown in documented.items():
         value = getattr(settings, name)
-        spoken = {True: "true", False: "false", (): "[]"}[value] if isinstance(value, bool | tuple) else None
+        spoken = str(value).lower() if isinstance(value, bool) else None
+        if isinstance(value, tuple):
+            spoken = json.dumps(value)
         assert shown == (
             spoken
             or (
@@ -78,6 +81,11 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name(tmp_path):
         ({"BRIDGE_STALL_S": "nan"}, "more than 0 seconds"),
         ({"BRIDGE_TURNS_PER_ROOM": "0"}, "1 or more"),
         ({"CHAT_STREAMING_ENABLED": "maybe"}, "on or off"),
+        ({"BRIDGE_GUARD": "maybe"}, "on, dry-run or off"),
+        ({"BRIDGE_GUARD_WEBHOOK": "nonsense"}, "https://host/path"),
+        ({"BRIDGE_GUARD_HALF_OPEN_PERCENT": "101"}, "100 or less"),
+        ({"BRIDGE_GUARD_HALF_OPEN_PERCENT": "-1"}, "1 or more"),
+        ({"BRIDGE_GUARD_ERRORS_PERCENT": "0"}, "more than 0"),
     ],
     ids=str,
 )
