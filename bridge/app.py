@@ -12,13 +12,14 @@ from bridge.border import Border, in_production
 from bridge.changes import Change
 from bridge.dialects import DIALECTS
 from bridge.doors import drop_in, figures, health, page
-from bridge.doors.admin import FlagDoor
+from bridge.doors.admin import AlertsDoor, Bearer, FlagDoor
 from bridge.doors.drop_in import DropIn
 from bridge.doors.namespace import BridgeNamespace, EventNames
 from bridge.doors.node_servers import NodeServers
 from bridge.errors import SettingsError
 from bridge.exchange import Says
 from bridge.facts import Happening
+from bridge.guardroom import Guardroom
 from bridge.http_server import listen
 from bridge.metrics import Metrics
 from bridge.node import Node
@@ -31,6 +32,7 @@ from bridge.rooms import Rooms
 from bridge.settings import Settings
 from bridge.shared import Shared
 from bridge.sockets import engine
+from bridge.sockets.confirmations import Confirmations
 from bridge.sockets.crowd import Crowd
 from bridge.sockets.intake import Intake
 from bridge.sockets.manager import ClientManager
@@ -57,11 +59,21 @@ class App:
         self._settings = settings
         self.telemetry = LogTelemetry()
         self.metrics = Metrics()
-        self._facts = Witnesses(self.telemetry, self.metrics)
+        self.guard = Guardroom(settings, self.telemetry, clock)
+        self._facts = Witnesses(self.telemetry, self.metrics, self.guard.gathered)
         self.shared = Shared(settings, self._facts, clock, self._flag_changed)
         self.flag = self.shared.flag
         self._rooms = Rooms(self.shared.journal, self.shared.inbox)
         self._manager = ClientManager(self.shared.inbox, self._facts, clock.monotonic_s)
+        self._confirmations = Confirmations(
+            self._manager.expect_ack,
+            self._facts,
+            self.metrics.confirmed,
+            now=clock.monotonic_s,
+            chance=clock.jitter,
+            share=settings.confirm_percent / 100,
+            within_s=settings.confirm_s,
+        )
         self._profile = profile
         self._dialect = dialect(settings)
         self._clock = clock
@@ -86,6 +98,8 @@ class App:
         self._member = self._place()
         self._show()
         self.metrics.flag_is((await self.flag.state()).rollout)
+        self.guard.start(self.shared, self._facts)
+        self._confirmer = asyncio.create_task(self._confirmations.run(), name="confirmations")
         self._node = asyncio.create_task(self._member.run(), name="node")
         self._neighbours = self._node_servers()
         self._sweeper = asyncio.create_task(self._border.admission.run(), name="admission")
@@ -123,7 +137,7 @@ class App:
         await self.relay.drain(self._settings.drain_s)
         spread_s = min(len(self.sio.eio.sockets) / SENT_AWAY_PER_S, self._settings.drain_s)
         await engine.disconnect_all(self.sio.eio, flush_s=CLOSE_S, spread_s=spread_s)
-        tasks = [task for task in (self._node, self._neighbours, self._sweeper) if task is not None]
+        tasks = [task for task in (self._node, self._neighbours, self._sweeper, self._confirmer) if task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -136,6 +150,7 @@ class App:
         await self._proxy.close()
         await self._backend.close()
         await self._border.close()
+        await self.guard.close()
         await self.shared.close()
 
     def _node_servers(self) -> asyncio.Task[None] | None:
@@ -170,6 +185,7 @@ class App:
                 "bridge_devices": lambda: self._rooms.devices,
                 "bridge_draining": lambda: self.relay.draining,
                 "bridge_store_up": lambda: self._member.alive,
+                "bridge_guard_state": lambda: self.guard.standing,
                 "bridge_inbox_lag_seconds": lambda: self.shared.inbox_lag_s,
             }
         )
@@ -255,6 +271,7 @@ class App:
             relay=self.relay,
             rooms=self._rooms,
             telemetry=self._facts,
+            confirmations=self._confirmations,
             names=EventNames(
                 settings.join_event, settings.leave_event, settings.send_event, settings.new_message_event
             ),
@@ -267,8 +284,10 @@ class App:
         settings = self._settings
         app = web.Application()
         self.sio.attach(app)
-        door = FlagDoor(self.flag, token=settings.admin_token, open_without_token=settings.demo)
-        app.add_routes([*health.routes(self.relay, self._member), *door.routes()])
+        bearer = Bearer(settings.admin_token, open_without=settings.demo)
+        alerts = AlertsDoor(self.flag, bearer, self.guard.pull, named=settings.guard_alerts)
+        app.add_routes([*health.routes(self.relay, self._member), *alerts.routes()])
+        app.add_routes(FlagDoor(self.flag, bearer).routes())
         app.add_routes(figures.routes(self.metrics))
         if settings.demo:
             app.add_routes(page.routes())

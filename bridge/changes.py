@@ -25,8 +25,8 @@ WHY_LENGTH = 500
 class Edit:
     """What an operator wants changed; what it does not name stays as it is.
 
-    Who is allowed is denied no more, and the other way round; ``forget`` takes out of both lists. ``at`` makes
-    it a compare-and-set: it holds only while the change of that version is the latest ("": there is none).
+    Who is allowed is denied no more, and the other way round; ``forget`` takes out of both lists. ``at``
+    makes it a compare-and-set: it holds only while the change of that version is the latest ("": none is).
     """
 
     value: Value | None = None
@@ -100,7 +100,7 @@ class FlagState:
         return self.history[0].version if self.history else ""
 
     def settled(self, edit: Edit) -> bool:
-        """Return whether ``edit`` would change nothing, or comes too late; then it is not remembered either."""
+        """Return whether ``edit`` would change nothing, or comes too late; then it is not remembered."""
         late = edit.at is not None and edit.at != self.version
         return late or (bool(self.history) and edit.applied(self.rollout) == self.rollout)
 

@@ -131,9 +131,7 @@ def rested(state: FlagState, for_s: float, limits: Limits) -> Move | None:
         return None
     wanted = _wanted(state)
     percent = min(limits.half_open, wanted) if isinstance(wanted, int) else limits.half_open
-    return Move(
-        Kind.REOPEN, Edit(percent, at=state.version), f"half-open, attempt {tried + 1} of {ATTEMPTS}"
-    )
+    return Move(Kind.REOPEN, Edit(percent, at=state.version), f"half-open, attempt {tried + 1} of {ATTEMPTS}")
 
 
 def breaches(figures: Figures, limits: Limits, of_limit: float = 1.0) -> list[str]:

@@ -34,12 +34,20 @@ _COUNTED = {
     Happening.CUT_OFF: "bridge_devices_cut_off",
     Happening.FLAG_CHANGED: "bridge_flag_changes",
     Happening.FRAME_SKIPPED: "bridge_frames_skipped",
+    Happening.GAP_REPORTED: "bridge_gaps_reported",
+    Happening.CONFIRMED: "bridge_confirmations",
+    Happening.UNCONFIRMED: "bridge_confirmations_missing",
+    Happening.GUARD_TRIPPED: "bridge_guard_trips",
+    Happening.GUARD_REFRAINED: "bridge_guard_refrained",
+    Happening.GUARD_REARMED: "bridge_guard_rearmed",
+    Happening.WEBHOOK_LOST: "bridge_guard_webhooks_lost",
 }
 _READ = {
     "bridge_turns_running": "turns that run on this node",
     "bridge_devices": "devices that are in a room of this node",
     "bridge_draining": "1 while this node takes no new turn",
     "bridge_store_up": "1 while the store answers; always 1 without Redis",
+    "bridge_guard_state": "the guard: 0 nothing to watch, 1 watching, 2 half-open, 3 it turned streaming off",
     "bridge_inbox_lag_seconds": "how long the letters that were read last had waited in the inbox",
 }
 
@@ -67,6 +75,9 @@ class Metrics:
             "bridge_time_to_first_chunk_seconds", "from the send to each hop", FIRST_CHUNK_S, "hop"
         )
         self._whole = self._histogram("bridge_turn_duration_seconds", "whole turns", TURN_S, "path")
+        self._confirmed = self._histogram(
+            "bridge_device_confirm_seconds", "from telling a device to its ack", FIRST_CHUNK_S, "event"
+        )
         self._late = self._histogram("bridge_loop_lag_seconds", "how late the heartbeat was", LATE_S)
         self._percent = Gauge("bridge_flag_percent", "the flag: 0 is off, 100 is on", registry=self.registry)
         self._read = {name: Gauge(name, says, registry=self.registry) for name, says in _READ.items()}
@@ -108,6 +119,10 @@ class Metrics:
     def beaten(self, late_s: float) -> None:
         """Measure the event loop; see `Telemetry.beaten`."""
         self._late.observe(late_s)
+
+    def confirmed(self, event: str, after_s: float) -> None:
+        """Measure how soon a device confirmed ``first_chunk`` or ``end``."""
+        self._confirmed.labels(event).observe(after_s)
 
     def flag_is(self, rollout: Rollout) -> None:
         """Show the value that holds."""

@@ -34,6 +34,8 @@ class Seat:
 
     ended: deque[str] = field(default_factory=lambda: deque(maxlen=ENDED_TURNS_REMEMBERED))
     behind: dict[str, _Behind] = field(default_factory=dict)
+    replayed: deque[str] = field(default_factory=lambda: deque(maxlen=ENDED_TURNS_REMEMBERED))
+    """Turns of which it was told a part again, or late."""
 
 
 def hears(device: Device, message: Message) -> bool:
@@ -63,6 +65,7 @@ class Room:
         """What ended for the devices that were here, or before any was."""
         self._ahead: deque[str] = deque(maxlen=ENDED_TURNS_REMEMBERED)
         """What ended for some devices, told from the journal, and may not have for the others."""
+        self._gaps: deque[str] = deque(maxlen=ENDED_TURNS_REMEMBERED)
 
     def __repr__(self) -> str:
         return f"<Room {len(self.seats)} devices, {len(self.running)} running turns>"
@@ -144,6 +147,7 @@ class Room:
     def replay(self, device: Device, transcript: Transcript, seq: int | None) -> None:
         """Tell ``device`` what it lacks of a turn behind ``seq``; None: it has not heard the start."""
         seat = self.seats[device]
+        seat.replayed.append(transcript.turn_id)
         tell((device,), transcript.since(seq))
         if transcript.ended:
             seat.ended.append(transcript.turn_id)
@@ -152,6 +156,19 @@ class Room:
             seat.behind.pop(transcript.turn_id, None)
         elif transcript.turn_id in seat.behind:
             seat.behind[transcript.turn_id].seq = transcript.seq
+
+    def tells_of_gap(self, device: Device, transcript: Transcript, seq: int) -> bool:
+        """Return whether ``device``, which has ``seq``, lacks what it was told of a turn as it grew.
+
+        Who came late, came back or lagged has been told again: what it asks for shows no gap. A turn has one
+        gap at most, whoever tells of it.
+        """
+        seat, turn_id = self.seats[device], transcript.turn_id
+        told = turn_id in seat.ended or (turn_id in self.running and turn_id not in seat.behind)
+        if not told or turn_id in seat.replayed or turn_id in self._gaps or seq >= transcript.seq:
+            return False
+        self._gaps.append(turn_id)
+        return device.streaming is not False
 
     def _hear_owner(self, theirs: Transcript, batch: Batch) -> Applied:
         applied = theirs.take(batch.number, batch.messages)

@@ -39,10 +39,14 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """What a resume gave: whether the turn was known, and its head."""
+    """What a resume gave: whether the turn was known, its head, and whether it tells of a gap.
+
+    ``gap``: the device had been told as it grew what it asks for now. It is said once of a turn.
+    """
 
     recovered: bool
     seq: int
+    gap: bool = False
 
 
 class _Held(Room):
@@ -203,8 +207,9 @@ class Rooms:
         transcript = room.running_as(message_id) or await self._kept(room_id, message_id)
         if transcript is None or device not in room.seats:
             return Resumed(recovered=False, seq=0)
+        gap = room.tells_of_gap(device, transcript, seq)
         room.replay(device, transcript, seq)
-        return Resumed(recovered=True, seq=transcript.seq)
+        return Resumed(recovered=True, seq=transcript.seq, gap=gap)
 
     async def attach(self, device: Device, room_id: Id, turn_id: str) -> None:
         """Tell ``device`` a turn from its start, unless it has heard it as a member of the room.

@@ -78,6 +78,10 @@ class LogTelemetry:
         facts = {"value": str(change.rollout), "before": str(change.before), "when": change.when}
         self._log.warning("flag changed", **facts, who=change.reason.who, why=change.reason.why)
 
+    def guard_moved(self, kind: str, why: str, *, made: bool) -> None:
+        """Log what the guard did with the flag, or only would have done."""
+        self._log.warning("guard moved the flag" if made else "guard would move the flag", move=kind, why=why)
+
     def said(self, what: str, **facts: object) -> None:
         """Log what the process itself does: listening, draining, stopped."""
         self._log.info(what, **facts)

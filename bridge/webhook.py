@@ -1,13 +1,15 @@
-"""Tells an address of the operator's what the guard did: JSON by POST, tried a few times, never waited for."""
+"""Tells an address of the operator's what the guard did: JSON by POST, tried a few times."""
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
 
 from bridge.errors import WebhookLost
+from bridge.facts import Happening
+from bridge.ports import Telemetry
 
 ANSWER_S = 5.0
 PAUSES_S = (1.0, 5.0, 15.0)
@@ -19,11 +21,11 @@ Payload = Mapping[str, Any]
 
 
 class Webhook:
-    """The webhook at ``url``; ``lost`` hears what nobody took. The address may be a secret: it is told nobody."""
+    """The webhook at ``url``. The address may be a secret: it is told nobody."""
 
-    def __init__(self, url: str, lost: Callable[[WebhookLost], None]) -> None:
+    def __init__(self, url: str, telemetry: Telemetry) -> None:
         self._url = url
-        self._lost = lost
+        self._telemetry = telemetry
         self._waiting: asyncio.Queue[Payload] = asyncio.Queue(WAITING_LIMIT)
 
     def tell(self, payload: Payload) -> None:
@@ -31,7 +33,7 @@ class Webhook:
         try:
             self._waiting.put_nowait(payload)
         except asyncio.QueueFull:
-            self._lost(WebhookLost("unable to call the webhook; too much waits for it"))
+            self._lose("too much waits for it")
 
     async def run(self) -> None:
         """Tell what is to be told, in order, until cancelled."""
@@ -50,7 +52,11 @@ class Webhook:
             await asyncio.sleep(pause_s)
             trouble = await self._post(client, payload)
         if trouble:
-            self._lost(WebhookLost(f"unable to call the webhook; {trouble}"))
+            self._lose(trouble)
+
+    def _lose(self, why: str) -> None:
+        self._telemetry.happened(Happening.WEBHOOK_LOST)
+        self._telemetry.fault(WebhookLost(f"unable to call the webhook; {why}"))
 
     async def _post(self, client: httpx.AsyncClient, payload: Payload) -> str:
         """Return why it was not taken, nothing if it was."""

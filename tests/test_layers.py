@@ -15,6 +15,9 @@ CORE = {
     "bridge.errors",
     "bridge.events",
     "bridge.facts",
+    "bridge.alerts",
+    "bridge.figures",
+    "bridge.guard",
     "bridge.framing",
     "bridge.letters",
     "bridge.identity",
@@ -50,10 +53,16 @@ MIDDLE = {
     "bridge.room",
     "bridge.rooms",
     "bridge.run",
+    "bridge.watch",
     "bridge.writer",
 }
 PORTS = {"bridge.ports"}
-SOCKETS = {"bridge.sockets.device", "bridge.sockets.encoder", "bridge.sockets.line"}
+SOCKETS = {
+    "bridge.sockets.confirmations",
+    "bridge.sockets.device",
+    "bridge.sockets.encoder",
+    "bridge.sockets.line",
+}
 
 # module -> (what of ours it may import, third-party packages it may import)
 TABLE = {
@@ -73,6 +82,7 @@ TABLE = {
     ),
     "bridge.relay": (CORE | PORTS | {"bridge.pump", "bridge.rooms", "bridge.run", "bridge.writer"}, set()),
     "bridge.node": (CORE | PORTS | {"bridge.rooms", "bridge.relay"}, set()),
+    "bridge.watch": (CORE | PORTS, set()),
     "bridge.stores.memory": (CORE | PORTS, set()),
     "bridge.redis_client": ({"bridge.errors"}, {"hiredis", "redis"}),
     "bridge.group_commit": (CORE | PORTS | {"bridge.redis_client"}, set()),
@@ -86,6 +96,15 @@ TABLE = {
     "bridge.node_cluster": ({"bridge.errors", "bridge.javascript"}, set()),
     "bridge.copies": (CORE | PORTS | {"bridge.javascript", "bridge.node_cluster"}, set()),
     "bridge.stores.redis_flag": (CORE | PORTS | {"bridge.redis_client"}, set()),
+    "bridge.stores.redis_tally": ({"bridge.figures", "bridge.redis_client"}, set()),
+    "bridge.webhook": (CORE | PORTS, {"httpx"}),
+    "bridge.guardroom": (  # a part of the composition root
+        CORE
+        | PORTS
+        | {"bridge.settings", "bridge.shared", "bridge.stores.memory", "bridge.stores.redis_tally"}
+        | {"bridge.telemetry", "bridge.watch", "bridge.webhook"},
+        set(),
+    ),
     "bridge.remote_flag": (CORE | PORTS, {"httpx"}),
     "bridge.openfeature": (CORE | PORTS, {"openfeature"}),
     "bridge.profiles": ({"bridge.errors", "bridge.settings"}, set()),
@@ -133,6 +152,7 @@ TABLE = {
     "bridge.sockets.encoder": (CORE | {"bridge.sockets.line"}, {"engineio"}),
     "bridge.sockets.direct": ({"bridge.sockets.line"}, {"aiohttp", "engineio"}),
     "bridge.sockets.device": (CORE | PORTS | {"bridge.sockets.encoder", "bridge.sockets.line"}, set()),
+    "bridge.sockets.confirmations": (CORE | PORTS | {"bridge.sockets.device"}, set()),
     "bridge.sockets.manager": (CORE | PORTS, {"socketio"}),
     "bridge.sockets.crowd": (
         CORE | {"bridge.node_cluster", "bridge.rooms", "bridge.sockets.device"},

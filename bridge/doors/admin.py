@@ -1,35 +1,55 @@
-"""The operator's door: read and change the flag with a bearer token."""
+"""The operator's doors: the flag to read and change, and alerts that pull it, with a bearer token."""
 
 import hmac
 import json
+from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
 
+from bridge.alerts import firing
 from bridge.changes import parse_edit
-from bridge.errors import FlagRefused, StoreUnavailable
+from bridge.errors import AlertsMalformed, FlagRefused, StoreUnavailable
 from bridge.ports import Switch
 
 
+class Bearer:
+    """Lets in who brings ``token``; without a token nobody, or, for the demo, everybody: ``open_without``."""
+
+    def __init__(self, token: str, *, open_without: bool) -> None:
+        self._token = token
+        self._open = open_without
+
+    def refusal(self, request: web.Request) -> web.Response | None:
+        """Return what to answer who may not, None who may."""
+        if not self._token:
+            if self._open:
+                return None
+            return _error(403, "disabled", "unable to show the flag; BRIDGE_ADMIN_TOKEN is not set")
+        given = request.headers.get("Authorization", "").encode()
+        if hmac.compare_digest(given, f"Bearer {self._token}".encode()):
+            return None
+        return _error(401, "unauthorized", "unable to show the flag; the bearer token is wrong or missing")
+
+
 class FlagDoor:
-    """``GET`` and ``PUT /admin/flag`` with ``token`` as bearer; ``open_without_token`` is for the demo.
+    """``GET`` and ``PUT /admin/flag``, for whom ``bearer`` lets in.
 
     What a PUT does not name stays as it is: ``{"value": 25, "allow": {"rooms": ["vip"]}, "why": "..."}``.
     """
 
-    def __init__(self, switch: Switch, *, token: str, open_without_token: bool) -> None:
+    def __init__(self, switch: Switch, bearer: Bearer) -> None:
         self._switch = switch
-        self._token = token
-        self._open = open_without_token
+        self._bearer = bearer
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes of this door."""
         return [web.get("/admin/flag", self._get), web.put("/admin/flag", self._put)]
 
     async def _get(self, request: web.Request) -> web.Response:
-        return self._refusal(request) or await self._answer(request)
+        return self._bearer.refusal(request) or await self._answer(request)
 
     async def _put(self, request: web.Request) -> web.Response:
-        refusal = self._refusal(request)
+        refusal = self._bearer.refusal(request)
         if refusal is not None:
             return refusal
         if request.content_type != "application/json":  # a form of another site cannot send this type
@@ -48,15 +68,45 @@ class FlagDoor:
             return _error(503, "store", str(error))
         return web.json_response(state.wire())
 
-    def _refusal(self, request: web.Request) -> web.Response | None:
-        if not self._token:
-            if self._open:
-                return None
-            return _error(403, "disabled", "unable to show the flag; BRIDGE_ADMIN_TOKEN is not set")
-        given = request.headers.get("Authorization", "").encode()
-        if hmac.compare_digest(given, f"Bearer {self._token}".encode()):
-            return None
-        return _error(401, "unauthorized", "unable to show the flag; the bearer token is wrong or missing")
+
+class AlertsDoor:
+    """``POST /admin/alerts`` for Alertmanager's webhook: alerts ``named`` turn streaming off when they fire.
+
+    Answers ``{"firing": [...], "pulled": true | false}``; ``pull`` is the guard's.
+    """
+
+    def __init__(
+        self, switch: Switch, bearer: Bearer, pull: Callable[[str], Awaitable[bool]], *, named: Sequence[str]
+    ) -> None:
+        self._switch = switch
+        self._bearer = bearer
+        self._pull = pull
+        self._named = named
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes of this door."""
+        return [web.post("/admin/alerts", self._post)]
+
+    async def _post(self, request: web.Request) -> web.Response:
+        refusal = self._bearer.refusal(request)
+        if refusal is not None:
+            return refusal
+        if request.content_type != "application/json":
+            return _error(415, "bad_type", "unable to read the alerts; send application/json")
+        try:
+            return await self._take(_json(await request.text()))
+        except AlertsMalformed as error:
+            return _error(400, "bad_alerts", str(error))
+        except FlagRefused as error:
+            return _error(409, "refused", str(error))
+        except StoreUnavailable as error:  # Alertmanager tries again
+            return _error(503, "store", str(error))
+
+    async def _take(self, payload: object) -> web.Response:
+        names = firing(payload, self._named, await self._switch.state())
+        why = f"alerts that fire: {', '.join(names)}"
+        pulled = bool(names) and await self._pull(why)
+        return web.json_response({"firing": names, "pulled": pulled})
 
 
 def _json(body: str) -> object:

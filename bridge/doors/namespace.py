@@ -25,6 +25,7 @@ from bridge.requests import (
     parse_stop,
 )
 from bridge.rooms import Rooms
+from bridge.sockets.confirmations import Confirmations, ConfirmingDevice
 from bridge.sockets.device import SocketDevice
 from bridge.sockets.encoder import Encoder
 
@@ -62,6 +63,7 @@ class BridgeNamespace(socketio.AsyncNamespace):  # type: ignore[misc]  # python-
         relay: Relay,
         rooms: Rooms,
         telemetry: Telemetry,
+        confirmations: Confirmations,
         names: EventNames,
         content_limit_bytes: int,
         backlog: int,
@@ -72,6 +74,7 @@ class BridgeNamespace(socketio.AsyncNamespace):  # type: ignore[misc]  # python-
         self._relay = relay
         self._rooms = rooms
         self._telemetry = telemetry
+        self._confirmations = confirmations
         self._content_limit_bytes = content_limit_bytes
         self._backlog = backlog
         self._stuck_s = stuck_s
@@ -138,21 +141,24 @@ class BridgeNamespace(socketio.AsyncNamespace):  # type: ignore[misc]  # python-
         if socket.closed or socket.closing:  # meanwhile
             admitted.close()
             raise RequestError("unauthorized", "unable to connect; the connection is gone")
-        device = SocketDevice(
-            socket,
-            self._encoder,
-            sid=sid,
-            user=admitted.identity.user,
-            streaming=streaming,
-            backlog=self._backlog,
-            lagged=lambda device: self._see_to(self._follow(device)),
-            overflowed=lambda device: self._see_to(self._cut_off(device)),
-        )
+        device = self._device(socket, sid=sid, user=admitted.identity.user, streaming=streaming)
         self._devices[sid] = device
         self._guests[sid] = _Guest(device, admitted)
 
+    def _device(self, socket: Any, **known: Any) -> SocketDevice:
+        made: dict[str, Any] = {
+            **known,
+            "backlog": self._backlog,
+            "lagged": lambda device: self._see_to(self._follow(device)),
+            "overflowed": lambda device: self._see_to(self._cut_off(device)),
+        }
+        if self._confirmations.chosen(known["sid"]):
+            return ConfirmingDevice(socket, self._encoder, confirmations=self._confirmations, **made)
+        return SocketDevice(socket, self._encoder, **made)
+
     def _disconnect(self, sid: str) -> None:
         self._devices.pop(sid, None)
+        self._confirmations.gone(sid)
         guest = self._guests.pop(sid, None)
         if guest is not None:
             guest.admitted.close()
@@ -253,6 +259,7 @@ class BridgeNamespace(socketio.AsyncNamespace):  # type: ignore[misc]  # python-
         await guest.admitted.check(resume.room_id)
         resumed = await self._rooms.resume(guest.device, resume.room_id, resume.message_id, resume.seq)
         self._count_resumes(int(resumed.recovered), int(not resumed.recovered))
+        self._telemetry.happened(Happening.GAP_REPORTED, int(resumed.gap))
         return {"recovered": resumed.recovered, "seq": resumed.seq}
 
     async def _renew(self, guest: _Guest, data: object) -> Ack:

