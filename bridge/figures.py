@@ -1,7 +1,9 @@
 """What the guard watches: figures of the turns that streamed, which sum over turns, seconds and nodes.
 
 Times are counted in slots a quarter of an octave wide, so a quantile of the sum is right to a slot, whichever
-nodes it comes from, and a limit in round seconds is met to the turn. Only turns that streamed count: what fails with the flag off, no flag mends.
+nodes it comes from, and a limit in round seconds is met to the turn.
+
+Only turns that streamed count: what fails with the flag off, no flag mends.
 """
 
 import bisect
@@ -14,7 +16,7 @@ from bridge.facts import Happening, TurnReport
 
 _ROUND_S = {0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 45, 60, 90, 120}
 BOUNDS_S = tuple(sorted({0.025 * 2 ** (step / 4) for step in range(50)} | _ROUND_S))
-"""Upper bounds of the slots, to two minutes; behind the last one is one more. A limit that is one is exact."""
+"""Upper bounds of the slots, to two minutes; behind the last is one more. A limit that is one is exact."""
 
 BUCKETS = 12
 """The window slides in so many steps: the oldest twelfth goes at once."""

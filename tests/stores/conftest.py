@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import time
 
 import fakeredis
 import pytest
@@ -11,9 +12,10 @@ from redis_server import SERVERS, redis_server
 from bridge.errors import StoreUnavailable
 from bridge.redis_client import RedisClient
 from bridge.rollout import Rollout
-from bridge.stores.memory import MemoryFlag, MemoryInbox, MemoryJournal
+from bridge.stores.memory import MemoryFlag, MemoryInbox, MemoryJournal, MemoryTally
 from bridge.stores.redis import RedisStore
 from bridge.stores.redis_flag import RedisFlag
+from bridge.stores.redis_tally import RedisTally
 
 WINDOW_S = 600.0
 LEASE_S = 0.3
@@ -207,3 +209,38 @@ async def flag(request, servers, flags_of):
         return
     client = _fake() if request.param == "fakeredis" else _real(servers(request.param))
     yield await flags_of(client).make()
+
+
+class Tallies:
+    """Makes the tallies of nodes that share one Redis, and closes their connections."""
+
+    def __init__(self, client):
+        self._client = client
+        self.prefix = next(PREFIXES)
+        self.clients = []
+
+    def make(self, node_id, window_s=60.0):
+        self.clients.append(self._client())
+        return RedisTally(self.clients[-1], node_id, window_s=window_s, prefix=self.prefix)
+
+    async def close(self):
+        for client in self.clients:
+            await client.close()
+
+
+@pytest.fixture(params=["fakeredis", *SERVERS])
+async def tallies(request, servers):
+    made = Tallies(_fake() if request.param == "fakeredis" else _real(servers(request.param)))
+    yield made
+    await made.close()
+
+
+@pytest.fixture(params=["memory", "fakeredis", *SERVERS])
+async def tally_of(request, servers):
+    """Makes the tally of a node that is alone, of each make."""
+    if request.param == "memory":
+        yield lambda window_s: MemoryTally(time.monotonic, window_s=window_s)
+        return
+    made = Tallies(_fake() if request.param == "fakeredis" else _real(servers(request.param)))
+    yield lambda window_s: made.make("one", window_s)
+    await made.close()
