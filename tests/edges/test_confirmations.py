@@ -141,14 +141,19 @@ async def test_nobody_is_asked_by_default(script):
 
 
 async def test_a_device_that_asks_for_what_it_was_told_reports_a_gap_once_a_turn(script):
-    async with running(script) as bridge, Client(bridge.address) as client, Client(bridge.address) as other:
-        for each in (client, other):
+    async with (
+        running(script) as bridge,
+        Client(bridge.address) as client,
+        Client(bridge.address) as other,
+        Client(bridge.address) as third,
+    ):
+        for each in (client, other, third):
             await each.call("join_room", {"roomId": 1})
         await turn(client, script, "r-1")
         whole = {"roomId": 1, "messageId": "m-r-1", "seq": client.of("ai_message_chunk")[-1]["seq"]}
         await client.call("resume", whole)
         assert counts(bridge, "bridge_gaps_reported_total") == [0], "it lacks nothing"
-        for each in (client, other, client):
+        for each in (other, third, other):
             await each.call("resume", {**whole, "seq": 0})
         assert counts(bridge, "bridge_gaps_reported_total", "bridge_resumes_total") == [1, 4]
 
