@@ -42,7 +42,11 @@ class Webhook:
             timeout=ANSWER_S, follow_redirects=False, trust_env=False, verify=trusted
         ) as client:
             while True:
-                await self._deliver(client, await self._waiting.get())
+                payload = await self._waiting.get()
+                try:
+                    await self._deliver(client, payload)
+                except Exception as fault:  # noqa: BLE001  (an odd address must not end the guard beside it)
+                    self._telemetry.fault(fault)
 
     async def _deliver(self, client: httpx.AsyncClient, payload: Payload) -> None:
         trouble = await self._post(client, payload)

@@ -31,6 +31,8 @@ a change never touches a turn that runs. All nodes obey within 100 ms, and the v
   python -m bridge flag forget ROOM              ROOM as all others again
   python -m bridge flag history                  the last 100 changes: when, who, why, from which value
 
+"by guard" in the history: figures went beyond a limit (BRIDGE_GUARD); once that is mended, turn it on.
+
 What decides, in this order: off, deny, on, allow, percentage.
 With REDIS_URL it is changed in Redis, bridge or no bridge; else, or with --url, through PUT /admin/flag of
 a running bridge (BRIDGE_ADMIN_URL, BRIDGE_ADMIN_TOKEN). exit status: 0 done, 1 not done, 2 wrong usage

@@ -94,6 +94,32 @@ async def test_changes_at_the_same_moment_are_all_kept(flags):
     assert len({str((await node.state()).rollout) for node in nodes}) == 1
 
 
+async def test_of_changes_decided_on_the_same_version_one_is_made(flags):
+    nodes = [await flags.make("on") for _ in range(4)]
+    for value in ("off", 25):
+        version = (await nodes[0].state()).version
+        for node in nodes:
+            await until(lambda node=node, version=version: _knows(node, version))
+        edit = Edit(value, at=version)
+        reasons = [Reason("guard", f"seen by {number}") for number in range(4)]
+        asked = (node.change(edit, reason) for node, reason in zip(nodes, reasons, strict=True))
+        states = await asyncio.gather(*asked)
+        assert len({state.history[0].reason for state in states}) == 1
+        assert {state.history[0].rollout.value for state in states} == {value}
+    assert len((await nodes[0].state()).history) == 2
+
+
+async def _knows(node, version):
+    return (await node.state()).version == version
+
+
+async def test_a_change_that_comes_too_late_is_not_made(flag):
+    assert (await flag.change(Edit("on", at=""), OPS)).rollout.value == "on"
+    assert (await flag.change(Edit(25, at=""), OPS)).rollout.value == "on"
+    version = (await flag.state()).version
+    assert (await flag.change(Edit(25, at=version), OPS)).rollout.value == 25
+
+
 async def _has(node, count):
     return len((await node.state()).rollout.allow) == count
 
