@@ -11,6 +11,7 @@ from test_journal_contract import claim, said
 from test_shared_store import letters
 
 from bridge.changes import Edit, Reason
+from bridge.figures import Figures
 from bridge.letters import Batch, Lost
 from bridge.node_cluster import Channels
 from bridge.ports import Appended, Claimed, Kept, Outbound, Taken
@@ -18,6 +19,7 @@ from bridge.redis_client import BLOCK_S, Ear, RedisClient
 from bridge.rollout import Rollout
 from bridge.stores.redis import RedisStore
 from bridge.stores.redis_flag import RedisFlag
+from bridge.stores.redis_tally import RedisTally
 from bridge.transcript import Transcript
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
@@ -106,6 +108,15 @@ async def a_flip_of_the_flag(made):
     await client.close()
 
 
+async def a_look_of_the_guard(made):
+    client = made.client()
+    tally = RedisTally(client, "one", window_s=60.0, prefix="bridge:")
+    for number in (1, 2):
+        sums = await tally.add("0", number, Figures({"turns": 1}))
+    assert sums["turns"] == 2
+    await client.close()
+
+
 async def what_is_heard_of_node_servers(made):
     client, channels = made.client(), Channels("socket.io")
     ear = Ear(client, [channels.of_rooms], [channels.to_all, channels.request])
@@ -118,6 +129,7 @@ async def test_it_allows_all_that_the_bridge_does_and_nothing_that_it_does_not(s
     await all_that_a_node_does(made)
     await a_lost_inbox(made, server)
     await a_flip_of_the_flag(made)
+    await a_look_of_the_guard(made)
     await what_is_heard_of_node_servers(made)
     operator = RedisClient(server.url)
     denied = await operator.commands.acl_log()
