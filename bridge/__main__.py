@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge import __version__, profiles
-from bridge.commands import demo, doctor, flag, serve
+from bridge.commands import demo, doctor, flag, serve, validate
 from bridge.errors import BridgeError, SettingsError
 from bridge.profiles import Profile
 from bridge.settings import Settings, config_dir, load
@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     asked.add_argument("--profile", dest="backend_profile", metavar="NAME", help="config/backends/NAME.toml")
     asked.add_argument("--prompt", default="Say hello in one sentence.", help="what the backend is asked")
     flag.add_parser(verbs, file)
+    validate.add_parser(verbs, file)
     return parser
 
 
@@ -78,6 +79,8 @@ async def _run(arguments: argparse.Namespace) -> int:
         return await demo.run(settings, profile, nodes=arguments.nodes, check=arguments.check)
     if arguments.verb == "flag":
         return await flag.run(load(os.environ, _file(arguments)), arguments)
+    if arguments.verb == "validate":
+        return await validate.run(load(os.environ, _file(arguments)), arguments)
     settings, profile = _chosen(arguments)
     if arguments.verb == "doctor":
         return await doctor.run(settings, profile, arguments.prompt)

@@ -225,6 +225,26 @@ TABLE = {
         {"bridge.settings", "bridge.commands.children", "bridge.commands.redis_server"},
         set(),
     ),
+    "bridge.commands.reference": ({"bridge.commands.children"}, set()),
+    "bridge.commands.device": (CORE | {"bridge.settings"}, {"socketio"}),  # a real client, as a user has it
+    "bridge.commands.heard": (set(), set()),
+    "bridge.commands.verdict": ({"bridge.commands.heard"}, set()),
+    "bridge.commands.report": ({"bridge.commands.verdict"}, set()),
+    "bridge.commands.picture": ({"bridge.commands.verdict"}, set()),
+    "bridge.commands.loan": (CORE | PORTS, set()),
+    "bridge.commands.load": (
+        CORE | {"bridge.settings", "bridge.commands.device", "bridge.commands.heard"},
+        set(),
+    ),
+    "bridge.commands.validate": (
+        CORE
+        | {"bridge.profiles", "bridge.remote_flag", "bridge.settings"}
+        | {"bridge.commands.children", "bridge.commands.cluster", "bridge.commands.device"}
+        | {"bridge.commands.load", "bridge.commands.loan", "bridge.commands.picture"}
+        | {"bridge.commands.reference", "bridge.commands.report", "bridge.commands.serve"}
+        | {"bridge.commands.verdict"},
+        set(),
+    ),
     "bridge.commands.cluster_proof": ({"bridge.commands.cluster", "bridge.commands.proof"}, {"httpx"}),
     "bridge.commands.demo": (  # demo is serve, the proofs and their processes together
         {
@@ -238,6 +258,7 @@ TABLE = {
             "bridge.commands.cluster_proof",
             "bridge.commands.proof",
             "bridge.commands.redis_server",
+            "bridge.commands.reference",
             "bridge.commands.serve",
         },
         set(),

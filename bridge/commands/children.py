@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 
@@ -46,19 +47,25 @@ class Child:
 
 @contextlib.asynccontextmanager
 async def child(
-    name: str, *command: str, environ: Mapping[str, str] | None = None, quiet: bool = False
+    name: str,
+    *command: str,
+    environ: Mapping[str, str] | None = None,
+    quiet: bool = False,
+    log: Path | None = None,
 ) -> AsyncIterator[Child]:
-    """Run a process as long as the block. ``quiet`` hides what it prints to stdout.
+    """Run a process as long as the block. ``quiet`` hides what it prints to stdout, ``log`` takes its stderr.
 
     It has a session of its own: a Ctrl-C of the terminal reaches the command only, which ends its
     children in order.
     """
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        env=environ,
-        stdout=asyncio.subprocess.DEVNULL if quiet else None,
-        start_new_session=True,
-    )
+    with log.open("ab") if log else contextlib.nullcontext() as errors:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            env=environ,
+            stdout=asyncio.subprocess.DEVNULL if quiet else None,
+            stderr=errors,
+            start_new_session=True,
+        )
     try:
         yield Child(name, process)
     finally:

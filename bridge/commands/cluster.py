@@ -56,22 +56,34 @@ async def running(program: str, settings: Settings, count: int, folder: Path) ->
         yield Cluster(redis, nodes)
 
 
-def _nodes(settings: Settings, count: int) -> list[contextlib.AbstractAsyncContextManager[Node]]:
+@contextlib.asynccontextmanager
+async def alone(settings: Settings, log: Path | None = None) -> AsyncIterator[Node]:
+    """Run one node by ``settings``, without a Redis. See `child` for ``log``. Raises `ChildError`."""
+    (starting,) = _nodes(replace(settings, redis_url=""), 1, log)
+    async with starting as node:
+        await node.child.ready(partial(succeeds, f"{node.address}/readyz"))
+        yield node
+
+
+def _nodes(
+    settings: Settings, count: int, log: Path | None = None
+) -> list[contextlib.AbstractAsyncContextManager[Node]]:
     ports = free_ports(settings.host, settings.port, count, tried=PORTS_TRIED)
     addresses = [_address(settings.host, port) for port in ports]
     # the page comes from one node and connects to all, under whichever name the browser knows this machine
     local = [_address("localhost", port) for port in ports]
     settings = replace(settings, origins=(*settings.origins, *addresses, *local))
     return [
-        _node(f"node {number}", replace(settings, port=port), address)
+        _node(f"node {number}", replace(settings, port=port), address, log)
         for number, (port, address) in enumerate(zip(ports, addresses, strict=True), 1)
     ]
 
 
 @contextlib.asynccontextmanager
-async def _node(name: str, settings: Settings, address: str) -> AsyncIterator[Node]:
+async def _node(name: str, settings: Settings, address: str, log: Path | None) -> AsyncIterator[Node]:
     command = (sys.executable, "-m", "bridge", "serve")
-    async with child(name, *command, environ={**os.environ, **environment(settings)}) as process:
+    environ = {**os.environ, **environment(settings)}
+    async with child(name, *command, environ=environ, log=log) as process:
         yield Node(process, address, settings.port)
 
 

@@ -2,20 +2,17 @@
 
 import asyncio
 import contextlib
-import os
-import sys
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from bridge.app import App
-from bridge.commands import cluster, cluster_proof, redis_server
-from bridge.commands.children import Child, child, free_ports, succeeds
+from bridge.commands import cluster, cluster_proof, redis_server, reference
+from bridge.commands.children import Child
 from bridge.commands.cluster import Cluster
 from bridge.commands.proof import prove
-from bridge.commands.serve import stop_signal
+from bridge.commands.serve import until_stopped
 from bridge.http_server import ListenError
 from bridge.profiles import Profile
 from bridge.settings import Settings
@@ -32,17 +29,12 @@ async def run(settings: Settings, profile: Profile, *, nodes: int, check: bool) 
     configure_logs()
     settings = replace(settings, port=0 if check else settings.port, drain_s=0.5)
     work = _one(settings, profile, check=check) if nodes == 1 else _many(settings, nodes, check=check)
-    running, stop = asyncio.create_task(work), stop_signal()
-    told = asyncio.create_task(stop.wait())
-    await asyncio.wait({running, told}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (running, told):
-        task.cancel()
-    await asyncio.gather(running, told, return_exceptions=True)
-    return int(check) if running.cancelled() else running.result()
+    status = await until_stopped(work)
+    return int(check) if status is None else status
 
 
 async def _one(settings: Settings, profile: Profile, *, check: bool) -> int:
-    async with _backend() as (backend, backend_url):
+    async with reference.running() as (backend, backend_url):
         settings = replace(settings, backend_url=backend_url)
         async with _bridge(settings, profile) as address:
             if check:
@@ -56,7 +48,7 @@ async def _many(settings: Settings, count: int, *, check: bool) -> int:
     program, origin = redis_server.find()
     print(f"Redis: {program} ({origin})", flush=True)
     with tempfile.TemporaryDirectory(prefix="bridge-demo-redis-") as folder:
-        async with _backend() as (backend, backend_url):
+        async with reference.running() as (backend, backend_url):
             settings = replace(settings, backend_url=backend_url)
             async with cluster.running(program, settings, count, Path(folder)) as started:
                 if check:
@@ -114,22 +106,3 @@ async def _started(settings: Settings, profile: Profile) -> tuple[App, str]:
                 raise
             await app.stop()
             settings = replace(settings, port=settings.port + 1)
-
-
-@contextlib.asynccontextmanager
-async def _backend() -> AsyncIterator[tuple[Child, str]]:
-    """Run the reference backend as a process of its own, with a fresh database; yield it and its address."""
-    (port,) = free_ports("127.0.0.1", 0, 1, tried=1)
-    # the demo needs no key, and spends none that happens to be there
-    own = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
-    with tempfile.TemporaryDirectory(prefix="bridge-demo-") as folder:
-        environ = {
-            **own,
-            "PORT": str(port),
-            "HOST": "127.0.0.1",
-            "BACKEND_STUB_DATABASE_URL": f"sqlite+aiosqlite:///{Path(folder) / 'history.sqlite3'}",
-        }
-        url = f"http://127.0.0.1:{port}"
-        async with child("the backend", sys.executable, "-m", "backend_stub", environ=environ) as process:
-            await process.ready(partial(succeeds, f"{url}/healthz"))
-            yield process, url

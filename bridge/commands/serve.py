@@ -2,11 +2,15 @@
 
 import asyncio
 import signal
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from bridge.app import App
 from bridge.profiles import Profile
 from bridge.settings import Settings
 from bridge.telemetry import configure_logs
+
+T = TypeVar("T")
 
 
 async def run(settings: Settings, profile: Profile) -> int:
@@ -30,6 +34,20 @@ async def run(settings: Settings, profile: Profile) -> int:
     await app.stop()
     app.telemetry.said("stopped")
     return 0
+
+
+async def until_stopped(work: Coroutine[Any, Any, T]) -> T | None:
+    """Return what ``work`` gives, None once a signal says stop: it is cancelled, and comes to its own end.
+
+    A second signal does not hurry it.
+    """
+    running, stop = asyncio.create_task(work), stop_signal()
+    told = asyncio.create_task(stop.wait())
+    await asyncio.wait({running, told}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (running, told):
+        task.cancel()
+    await asyncio.gather(running, told, return_exceptions=True)
+    return None if running.cancelled() else running.result()
 
 
 def stop_signal() -> asyncio.Event:

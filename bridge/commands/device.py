@@ -1,0 +1,130 @@
+"""A real Socket.IO client in one room, as an application has it: after a cut it comes back and resumes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import socketio
+
+from bridge.errors import BridgeError
+from bridge.events import Id
+from bridge.settings import Settings
+
+CONNECT_S = 10.0
+ACK_S = 10.0
+FIRST_BACK_S = 0.5
+BACK_WITHIN_S = 5.0
+"""The first and the longest wait before an attempt to come back."""
+
+Hear = Callable[[str, dict[str, Any]], None]
+_FAULTS = (socketio.exceptions.SocketIOError, TimeoutError, OSError, ValueError)
+_SILENCE = {"code": "no_ack", "message": "the bridge did not answer in time"}
+
+
+class DeviceRefused(BridgeError):
+    """The bridge cannot be reached, or does not let the device in."""
+
+
+class Device:
+    """Joins ``room_id`` and tells ``hear`` whatever the room hears, under the names of the wire contract.
+
+    ``lost`` is told why when the connection is lost; it comes back by itself until `leave`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        room_id: Id,
+        hear: Hear,
+        *,
+        token: str = "",
+        lost: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.reconnects = 0
+        self._settings = settings
+        self._room_id = room_id
+        self._hear = hear
+        self._lost = lost
+        self._auth = {"streaming": True, **({"token": token} if token else {})}
+        self._seqs: dict[str, int] = {}
+        self._joined = False
+        self._refused = ""
+        self._client = socketio.AsyncClient(
+            handle_sigint=False,  # the command decides what Ctrl-C means
+            reconnection_delay=FIRST_BACK_S,
+            reconnection_delay_max=BACK_WITHIN_S,
+        )
+        self._client.on("connect", self._back)
+        self._client.on("connect_error", self._refuse)
+        self._client.on("disconnect", self._gone)
+        self._client.on("*", self._take)
+
+    async def join(self, address: str) -> None:
+        """Connect and join. Raises `DeviceRefused`."""
+        try:
+            await self._client.connect(
+                address, auth=self._auth, transports=["websocket"], wait_timeout=CONNECT_S
+            )
+        except _FAULTS as exc:
+            why = self._refused or f"no bridge answers ({type(exc).__name__})"
+            raise DeviceRefused(f"unable to connect to {address}; {why}") from exc
+        self._joined = True
+        if refusal := await self._join():
+            raise DeviceRefused(f"unable to join the room; {refusal.get('message')}")
+
+    async def send(self, request: dict[str, Any]) -> str:
+        """Send a message; return the code of its refusal (``no_ack``: silence), empty where it was taken."""
+        refusal = await self._call(self._settings.send_event, {"roomId": self._room_id, **request})
+        return str(refusal.get("code")) if refusal else ""
+
+    async def leave(self) -> None:
+        """Disconnect, for good."""
+        self._joined = False
+        await self._client.shutdown()
+
+    async def _join(self) -> dict[str, Any]:
+        joining = {"roomId": self._room_id, "resume": dict(self._seqs)}
+        return await self._call(self._settings.join_event, joining)
+
+    async def _call(self, event: str, data: dict[str, Any]) -> dict[str, Any]:
+        """Return the error of the ack, empty where there is none."""
+        try:
+            ack = await self._client.call(event, data, timeout=ACK_S)
+        except _FAULTS:
+            return _SILENCE
+        if not isinstance(ack, dict):
+            return _SILENCE
+        for message_id in ack.get("lost", ()):
+            self._seqs.pop(str(message_id), None)
+        return {} if ack.get("ok") else ack.get("error") or _SILENCE
+
+    async def _back(self) -> None:
+        if self._joined:
+            self.reconnects += 1
+            await self._join()
+
+    def _refuse(self, why: object = None) -> None:
+        message = why.get("message") if isinstance(why, dict) else None
+        self._refused = str(message or "")
+        if self._joined:
+            self._lost(self._refused)
+
+    def _gone(self, _why: str) -> None:
+        if self._joined:
+            self._lost("")
+
+    def _take(self, name: str, data: object = None) -> None:
+        if isinstance(data, dict):
+            name = "new_message" if name == self._settings.new_message_event else name
+            self._note(name, data)
+            self._hear(name, data)
+
+    def _note(self, name: str, data: dict[str, Any]) -> None:
+        """Know how far each answer under way was heard."""
+        message_id = str(data.get("messageId"))
+        match name:
+            case "ai_message_start":
+                self._seqs.setdefault(message_id, 0)
+            case "ai_message_chunk":
+                self._seqs[message_id] = max(self._seqs.get(message_id, 0), int(data["seq"]))
+            case "ai_message_end":
+                self._seqs.pop(message_id, None)
