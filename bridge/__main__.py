@@ -4,29 +4,37 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from bridge import __version__, profiles
-from bridge.commands import demo, doctor, flag, serve, validate
+from bridge.commands import config, demo, doctor, flag, serve, tail, validate
 from bridge.errors import BridgeError, SettingsError
 from bridge.profiles import Profile
-from bridge.settings import Settings, config_dir, load
+from bridge.settings import Settings, config_dir, load, sources
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 NODES_LIMIT = 8
+
+Verb = Callable[[Settings, argparse.Namespace], Awaitable[int]]
+_AT_A_DISTANCE: Mapping[str, Verb] = {"flag": flag.run, "validate": validate.run, "tail": tail.run}
+"""The verbs that need no backend's profile: they deal with a bridge that runs."""
 
 _TEACHES = """\
 try it:    python -m bridge demo            one room, three devices, a backend; prints the address
 prove it:  python -m bridge demo --check    the same without a browser; exit status 0 or 1
            python -m bridge demo --nodes 2  devices on two processes; with --check, one is killed
 ask it:    BACKEND_URL=http://127.0.0.1:5100 python -m bridge doctor --profile default
-roll out:  python -m bridge flag rollout 25 --why "one room in four"
+check it:  python -m bridge config check
 run it:    BACKEND_URL=http://127.0.0.1:5100 CHAT_STREAMING_ENABLED=on python -m bridge serve
+measure:   python -m bridge validate --url http://127.0.0.1:8080
+roll out:  python -m bridge flag rollout 25 --why "one room in four"
+watch:     python -m bridge tail ROOM
 
 Settings come from the environment, then from config/bridge.toml, which explains each of them.
+`python -m bridge VERB --help` says more.
 exit status: 0 done, 1 failed, 2 a setting or an argument cannot be used
 """
 
@@ -38,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_run(arguments))
     except SettingsError as error:
-        return _complain(error, EXIT_USAGE)
+        return _complain(error, EXIT_FAILED if config.is_check(arguments) else EXIT_USAGE)
     except BridgeError as error:
         return _complain(error, EXIT_FAILED)
     except KeyboardInterrupt:
@@ -69,6 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     asked.add_argument("--prompt", default="Say hello in one sentence.", help="what the backend is asked")
     flag.add_parser(verbs, file)
     validate.add_parser(verbs, file)
+    tail.add_parser(verbs, file)
+    config.add_parser(verbs, file)
     return parser
 
 
@@ -77,11 +87,12 @@ async def _run(arguments: argparse.Namespace) -> int:
         given = {"demo": True, "chat_streaming_enabled": True, "backend_profile": "reference"}
         settings, profile = _chosen(arguments, **given)
         return await demo.run(settings, profile, nodes=arguments.nodes, check=arguments.check)
-    if arguments.verb == "flag":
-        return await flag.run(load(os.environ, _file(arguments)), arguments)
-    if arguments.verb == "validate":
-        return await validate.run(load(os.environ, _file(arguments)), arguments)
+    if arguments.verb in _AT_A_DISTANCE:
+        return await _AT_A_DISTANCE[arguments.verb](load(os.environ, _file(arguments)), arguments)
     settings, profile = _chosen(arguments)
+    if arguments.verb == "config":
+        origins = sources(os.environ, _file(arguments), profile.settings)
+        return await config.run(settings, profile, origins, arguments)
     if arguments.verb == "doctor":
         return await doctor.run(settings, profile, arguments.prompt)
     return await serve.run(settings, profile)

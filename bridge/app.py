@@ -153,6 +153,11 @@ class App:
         await self.guard.close()
         await self.shared.close()
 
+    async def discard(self) -> None:
+        """Close what a process holds that was built, to see whether it can be, and never started."""
+        await self._border.close()
+        await self.shared.close()
+
     def _node_servers(self) -> asyncio.Task[None] | None:
         settings = self._settings
         if self.shared.client is None or settings.node_adapter not in ("auto", "on"):

@@ -148,6 +148,11 @@ class Settings:
         if self.guard_webhook and not _is_web_address(self.guard_webhook):
             raise SettingsError("unable to use BRIDGE_GUARD_WEBHOOK; it must look like https://host/path")
 
+    @property
+    def address(self) -> str:
+        """Where this machine finds the bridge of these settings."""
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
     def _check_auth(self) -> None:
         if self.mode not in _MODES:
             _refuse("BRIDGE_MODE", self.mode, "it must be development or production")
@@ -179,9 +184,34 @@ def load(
 
     ``below`` is what a backend's profile says, which stands before the defaults only. Raises `SettingsError`.
     """
+    chosen: dict[str, Any] = {}
+    for _, values in _layers(environ, file, below or {}, given):
+        chosen |= values
+    return Settings(**chosen)
+
+
+def sources(
+    environ: Mapping[str, str], file: Path | None = None, below: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+    """Return where each setting comes from: default, profile, file or environment; see `load`."""
+    found = {each.name: "default" for each in fields(Settings)}
+    for source, values in _layers(environ, file, below or {}, {}):
+        found |= dict.fromkeys(values, source)
+    return found
+
+
+def _layers(
+    environ: Mapping[str, str], file: Path | None, below: Mapping[str, Any], given: Mapping[str, Any]
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return what is set and by what, the weakest first."""
     known = {each.name: each for each in fields(Settings)}
-    least = {name: _typed(known[name], name, value) for name, value in (below or {}).items()}
-    return Settings(**{**least, **_from_file(file), **_from_environment(environ), **given})
+    least = {name: _typed(known[name], name, value) for name, value in below.items()}
+    return [
+        ("profile", least),
+        ("file", _from_file(file)),
+        ("environment", _from_environment(environ)),
+        ("command line", given),
+    ]
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -225,6 +225,15 @@ TABLE = {
         {"bridge.settings", "bridge.commands.children", "bridge.commands.redis_server"},
         set(),
     ),
+    "bridge.commands.config": ({"bridge.app", "bridge.profiles", "bridge.settings"}, set()),
+    "bridge.commands.scroll": (set(), set()),
+    "bridge.commands.tokens": ({"bridge.errors"}, set()),
+    "bridge.commands.tail": (
+        CORE
+        | {"bridge.settings", "bridge.commands.device", "bridge.commands.scroll"}
+        | {"bridge.commands.serve", "bridge.commands.tokens"},
+        set(),
+    ),
     "bridge.commands.reference": ({"bridge.commands.children"}, set()),
     "bridge.commands.device": (CORE | {"bridge.settings"}, {"socketio"}),  # a real client, as a user has it
     "bridge.commands.heard": (set(), set()),
@@ -242,7 +251,7 @@ TABLE = {
         | {"bridge.commands.children", "bridge.commands.cluster", "bridge.commands.device"}
         | {"bridge.commands.load", "bridge.commands.loan", "bridge.commands.picture"}
         | {"bridge.commands.reference", "bridge.commands.report", "bridge.commands.serve"}
-        | {"bridge.commands.verdict"},
+        | {"bridge.commands.tokens", "bridge.commands.verdict"},
         set(),
     ),
     "bridge.commands.cluster_proof": ({"bridge.commands.cluster", "bridge.commands.proof"}, {"httpx"}),

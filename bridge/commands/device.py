@@ -27,6 +27,7 @@ class DeviceRefused(BridgeError):
 class Device:
     """Joins ``room_id`` and tells ``hear`` whatever the room hears, under the names of the wire contract.
 
+    An answer that could not be resumed is told as ``lost``, with its ``messageId``.
     ``lost`` is told why when the connection is lost; it comes back by itself until `leave`.
     """
 
@@ -95,6 +96,7 @@ class Device:
             return _SILENCE
         for message_id in ack.get("lost", ()):
             self._seqs.pop(str(message_id), None)
+            self._hear("lost", {"messageId": message_id})
         return {} if ack.get("ok") else ack.get("error") or _SILENCE
 
     async def _back(self) -> None:

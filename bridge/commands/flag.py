@@ -120,8 +120,7 @@ def _login() -> str:
 @contextlib.asynccontextmanager
 async def _switch(settings: Settings, url: str) -> AsyncIterator[Switch]:
     if url or not settings.redis_url:
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        yield RemoteFlag(url or settings.admin_url or f"http://{host}:{settings.port}", settings.admin_token)
+        yield RemoteFlag(url or settings.admin_url or settings.address, settings.admin_token)
         return
     if settings.flag_provider:
         raise FlagRefused(f"unable to use the flag; BRIDGE_FLAG_PROVIDER={settings.flag_provider} decides it")

@@ -7,7 +7,7 @@ from html import escape
 from bridge.commands.verdict import Figures, Limits, percentile
 
 WIDTH, LEFT, RIGHT = 880, 110, 30
-PANEL_TOP, PANEL_HEIGHT, ROW_HEIGHT = 78, 206, 72
+PANEL_TOP, PANEL_MARGIN, ROW_HEIGHT = 78, 60, 72
 BINS = 96
 _PLOT = WIDTH - LEFT - RIGHT
 _COLOURS = {"off": "#8a8f98", "on": "#2563eb", "as is": "#2563eb"}
@@ -23,7 +23,7 @@ def svg(sides: Sequence[Figures], limits: Limits, title: str) -> str:
     """Return the picture; times run from left to right on one scale for all."""
     span_ms = _span_ms(sides, limits)
     panels = [_panel(place, sides, limits, span_ms) for place in range(len(_PANELS))]
-    height = PANEL_TOP + len(_PANELS) * PANEL_HEIGHT + 8
+    height = PANEL_TOP + len(_PANELS) * _panel_height(sides) - 16
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" '
         f'height="{height}" font-family="system-ui, sans-serif" font-size="13" fill="#1f2328">'
@@ -54,10 +54,14 @@ def _span_ms(sides: Sequence[Figures], limits: Limits) -> float:
     return max([longest, *near]) * 1.04
 
 
+def _panel_height(sides: Sequence[Figures]) -> int:
+    return ROW_HEIGHT * len(sides) + PANEL_MARGIN
+
+
 def _panel(place: int, sides: Sequence[Figures], limits: Limits, span_ms: float) -> str:
     words, name, limit = _PANELS[place]
     limit_ms: float = getattr(limits, limit)
-    top = PANEL_TOP + place * PANEL_HEIGHT
+    top = PANEL_TOP + place * _panel_height(sides)
     bottom = top + 18 + ROW_HEIGHT * len(sides)
     parts = [_text(24, top + 8, words, weight=600)]
     for row, side in enumerate(sides):
@@ -67,7 +71,8 @@ def _panel(place: int, sides: Sequence[Figures], limits: Limits, span_ms: float)
     if limit_ms <= span_ms:
         at = _at(limit_ms, span_ms)
         parts.append(_line(at, top + 14, at, bottom, "#cf222e", dash=True))
-        parts.append(_text(at, top + 8, f"p95 limit {_spoken(limit_ms)}", fill="#cf222e", anchor="middle"))
+        words = f"p95 limit {_spoken(limit_ms)}"
+        parts.append(_text(min(at + 40, WIDTH - RIGHT), top + 8, words, fill="#cf222e", anchor="end"))
     else:
         words = f"p95 limit {_spoken(limit_ms)}, far to the right"
         parts.append(_text(WIDTH - RIGHT, top + 8, words, fill="#cf222e", anchor="end"))
@@ -102,7 +107,7 @@ def _marks(base: float, values: Sequence[float], span_ms: float, colour: str) ->
         return [_text(LEFT + 8, base - 8, "nothing came", fill="#59636e")]
     middle, high = percentile(values, 50), percentile(values, 95)
     top = base - ROW_HEIGHT + 24
-    words = f"p50 {_spoken(middle)}   p95 {_spoken(high)}"
+    words = f"p50 {_spoken(middle)}, p95 {_spoken(high)}"
     at = _at(middle, span_ms)
     left = at < LEFT + _PLOT * 0.75
     parts = [_line(_at(ms, span_ms), top, _at(ms, span_ms), base, "#1f2328") for ms in (middle, high)]

@@ -17,6 +17,7 @@ from bridge.commands.device import DeviceRefused
 from bridge.commands.load import Load
 from bridge.commands.loan import lent
 from bridge.commands.serve import until_stopped
+from bridge.commands.tokens import read_token
 from bridge.commands.verdict import Check, Figures, Limits, checks, figures
 from bridge.errors import FlagRefused, SettingsError, StoreUnavailable
 from bridge.events import Id
@@ -166,7 +167,7 @@ async def _sides(settings: Settings, arguments: argparse.Namespace, url: str, as
         rooms = await stack.enter_async_context(load.joined(settings, url, asked))
         if arguments.as_is:
             return [await _side(rooms, "as is", name, asked.messages)]
-        token = _secret(arguments.admin_token) or settings.admin_token
+        token = read_token(arguments.admin_token) or settings.admin_token
         switch = RemoteFlag(arguments.admin_url or url, token)
         loan = await stack.enter_async_context(lent(switch, name, _tell))
         found = loan.found.rollout
@@ -220,7 +221,7 @@ def _load(arguments: argparse.Namespace) -> Load:
     if arguments.messages < len(rooms):
         why = f"each of {len(rooms)} rooms asks at least once"
         raise SettingsError(f"unable to use --messages {arguments.messages}; {why}")
-    tokens = tuple(_secret(token) for token in arguments.token)
+    tokens = tuple(read_token(token) for token in arguments.token)
     return Load(rooms, devices, arguments.messages, arguments.content, tokens, arguments.answer_s)
 
 
@@ -261,16 +262,6 @@ def _progress(flag: str, of: int) -> Callable[[], None]:
 
 def _tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _secret(given: str) -> str:
-    """Return a token, read from its file where it is @FILE. Raises `SettingsError`."""
-    if not given.startswith("@"):
-        return given
-    try:
-        return Path(given[1:]).read_text("utf-8").strip()
-    except (OSError, ValueError) as exc:
-        raise SettingsError(f"unable to read the token in {given[1:]}; {type(exc).__name__}") from exc
 
 
 def _count(text: str) -> int:
