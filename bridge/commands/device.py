@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import aiohttp
 import socketio
 
 from bridge.errors import BridgeError
@@ -49,7 +50,9 @@ class Device:
         self._seqs: dict[str, int] = {}
         self._joined = False
         self._refused = ""
+        self._http = aiohttp.ClientSession()  # python-engineio does not close its own when it cannot connect
         self._client = socketio.AsyncClient(
+            http_session=self._http,
             handle_sigint=False,  # the command decides what Ctrl-C means
             reconnection_delay=FIRST_BACK_S,
             reconnection_delay_max=BACK_WITHIN_S,
@@ -81,6 +84,7 @@ class Device:
         """Disconnect, for good."""
         self._joined = False
         await self._client.shutdown()
+        await self._http.close()
 
     async def _join(self) -> dict[str, Any]:
         joining = {"roomId": self._room_id, "resume": dict(self._seqs)}
