@@ -235,7 +235,7 @@ TABLE = {
         set(),
     ),
     "bridge.commands.reference": ({"bridge.commands.children"}, set()),
-    "bridge.commands.device": (CORE | {"bridge.settings"}, {"aiohttp", "socketio"}),  # a real client
+    "bridge.commands.device": (CORE | {"bridge.settings"}, {"aiohttp", "engineio", "socketio"}),
     "bridge.commands.heard": (set(), set()),
     "bridge.commands.verdict": ({"bridge.commands.heard"}, set()),
     "bridge.commands.report": ({"bridge.commands.verdict"}, set()),

@@ -89,11 +89,11 @@ def without_credentials(url: str) -> str:
     """Return ``url`` without user, password and query; hidden altogether where they cannot be told apart."""
     try:
         parts = urlsplit(url)
-        place = parts.netloc.rpartition("@")[2]
-        bare = parts._replace(netloc=place, query="", fragment="").geturl()
     except ValueError:
         return HIDDEN
-    return HIDDEN if "@" in bare or parts.fragment or not parts.scheme else bare
+    place = parts.netloc.rpartition("@")[2]
+    torn = "@" in parts.path + parts.query + parts.fragment  # a password with a / or a # in it
+    return HIDDEN if torn or not parts.scheme else f"{parts.scheme}://{place}{parts.path}"
 
 
 def _shown(each: Any, value: Any) -> tuple[Any, str]:

@@ -1,9 +1,12 @@
 """A real Socket.IO client in one room, as an application has it: after a cut it comes back and resumes."""
 
+import asyncio
+import random
 from collections.abc import Callable
 from typing import Any
 
 import aiohttp
+import engineio
 import socketio
 
 from bridge.errors import BridgeError
@@ -17,7 +20,14 @@ BACK_WITHIN_S = 5.0
 """The first and the longest wait before an attempt to come back."""
 
 Hear = Callable[[str, dict[str, Any]], None]
-_FAULTS = (socketio.exceptions.SocketIOError, TimeoutError, OSError, ValueError)
+_FAULTS = (
+    socketio.exceptions.SocketIOError,
+    engineio.exceptions.EngineIOError,
+    aiohttp.ClientError,
+    TimeoutError,
+    OSError,
+    ValueError,
+)
 _SILENCE = {"code": "no_ack", "message": "the bridge did not answer in time"}
 
 
@@ -48,32 +58,16 @@ class Device:
         self._lost = lost
         self._auth = {"streaming": True, **({"token": token} if token else {})}
         self._seqs: dict[str, int] = {}
-        self._joined = False
+        self._gone = asyncio.Event()
         self._refused = ""
+        self._staying: asyncio.Task[None] | None = None
         self._http = aiohttp.ClientSession()  # python-engineio does not close its own when it cannot connect
-        self._client = socketio.AsyncClient(
-            http_session=self._http,
-            handle_sigint=False,  # the command decides what Ctrl-C means
-            reconnection_delay=FIRST_BACK_S,
-            reconnection_delay_max=BACK_WITHIN_S,
-        )
-        self._client.on("connect", self._back)
-        self._client.on("connect_error", self._refuse)
-        self._client.on("disconnect", self._gone)
-        self._client.on("*", self._take)
+        self._client = self._new_client()
 
     async def join(self, address: str) -> None:
         """Connect and join. Raises `DeviceRefused`."""
-        try:
-            await self._client.connect(
-                address, auth=self._auth, transports=["websocket"], wait_timeout=CONNECT_S
-            )
-        except _FAULTS as exc:
-            why = self._refused or f"no bridge answers ({type(exc).__name__})"
-            raise DeviceRefused(f"unable to connect to {address}; {why}") from exc
-        self._joined = True
-        if refusal := await self._join():
-            raise DeviceRefused(f"unable to join the room; {refusal.get('message')}")
+        await self._enter(address)
+        self._staying = asyncio.create_task(self._stay(address), name="device")
 
     async def send(self, request: dict[str, Any]) -> str:
         """Send a message; return the code of its refusal (``no_ack``: silence), empty where it was taken."""
@@ -82,9 +76,57 @@ class Device:
 
     async def leave(self) -> None:
         """Disconnect, for good."""
-        self._joined = False
+        if self._staying is not None:
+            self._staying.cancel()
+            await asyncio.gather(self._staying, return_exceptions=True)
         await self._client.shutdown()
         await self._http.close()
+
+    def _new_client(self) -> Any:
+        client = socketio.AsyncClient(
+            http_session=self._http,
+            handle_sigint=False,  # the command decides what Ctrl-C means
+            reconnection=False,  # python-socketio's stays away when a server that goes down closes in order
+        )
+        client.on("connect_error", self._refuse)
+        client.on("disconnect", lambda _why: self._gone.set())
+        client.on("*", self._take)
+        return client
+
+    async def _enter(self, address: str) -> None:
+        self._gone.clear()
+        self._refused = ""
+        self._client = self._new_client()
+        try:
+            await self._client.connect(
+                address, auth=self._auth, transports=["websocket"], wait_timeout=CONNECT_S
+            )
+        except _FAULTS as exc:
+            why = self._refused or f"no bridge answers ({type(exc).__name__})"
+            raise DeviceRefused(f"unable to connect to {address}; {why}") from exc
+        if refusal := await self._join():
+            await self._client.shutdown()
+            raise DeviceRefused(f"unable to join the room; {refusal.get('message')}")
+
+    async def _stay(self, address: str) -> None:
+        """Come back whenever the connection is lost."""
+        while True:
+            await self._gone.wait()
+            self._lost("")
+            await self._come_back(address)
+            self.reconnects += 1
+
+    async def _come_back(self, address: str) -> None:
+        wait_s, told = FIRST_BACK_S, ""
+        while True:
+            await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311  (spread, no secret)
+            try:
+                return await self._enter(address)
+            except DeviceRefused as error:
+                wait_s = min(2 * wait_s, BACK_WITHIN_S)
+                if str(error) != told:
+                    told = str(error)
+                    self._lost(told)
 
     async def _join(self) -> dict[str, Any]:
         joining = {"roomId": self._room_id, "resume": dict(self._seqs)}
@@ -103,20 +145,9 @@ class Device:
             self._hear("lost", {"messageId": message_id})
         return {} if ack.get("ok") else ack.get("error") or _SILENCE
 
-    async def _back(self) -> None:
-        if self._joined:
-            self.reconnects += 1
-            await self._join()
-
     def _refuse(self, why: object = None) -> None:
         message = why.get("message") if isinstance(why, dict) else None
         self._refused = str(message or "")
-        if self._joined:
-            self._lost(self._refused)
-
-    def _gone(self, _why: str) -> None:
-        if self._joined:
-            self._lost("")
 
     def _take(self, name: str, data: object = None) -> None:
         if isinstance(data, dict):

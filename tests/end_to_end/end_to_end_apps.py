@@ -32,8 +32,8 @@ async def backend_at(tmp_path, pace, **settings):
 @contextlib.asynccontextmanager
 async def running(backend_url, profile="reference", **chosen):
     read = profiles.read(CONFIG, profile, KEYS)
-    given = {"chat_streaming_enabled": True, "drain_s": 0.3, **chosen}
-    app = App(load({}, None, read.settings, port=0, backend_url=backend_url, **given), read)
+    given = {"port": 0, "chat_streaming_enabled": True, "drain_s": 0.3, **chosen}
+    app = App(load({}, None, read.settings, backend_url=backend_url, **given), read)
     app.address = await app.start()
     try:
         yield app

@@ -36,7 +36,9 @@ async def test_the_demo_proves_itself_without_a_browser():
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], *([verb, "--help"] for verb in ("serve", "demo", "doctor"))], ids=str
+    "arguments",
+    [["--help"], *([verb, "--help"] for verb in ("serve", "demo", "doctor", "config", "tail"))],
+    ids=str,
 )
 async def test_help_teaches(arguments):
     status, out, _ = await run("bridge", *arguments)
