@@ -32,6 +32,7 @@ from bridge.rooms import Rooms
 from bridge.settings import Settings
 from bridge.shared import Shared
 from bridge.sockets import engine
+from bridge.sockets.admin_ui import AdminUi
 from bridge.sockets.confirmations import Confirmations
 from bridge.sockets.crowd import Crowd
 from bridge.sockets.intake import Intake
@@ -102,6 +103,7 @@ class App:
         self._confirmer = asyncio.create_task(self._confirmations.run(), name="confirmations")
         self._node = asyncio.create_task(self._member.run(), name="node")
         self._neighbours = self._node_servers()
+        self._admin_ui = self._shown_to_admins()
         self._sweeper = asyncio.create_task(self._border.admission.run(), name="admission")
         self._proxy = Proxy(
             settings.backend_url,
@@ -137,7 +139,8 @@ class App:
         await self.relay.drain(self._settings.drain_s)
         spread_s = min(len(self.sio.eio.sockets) / SENT_AWAY_PER_S, self._settings.drain_s)
         await engine.disconnect_all(self.sio.eio, flush_s=CLOSE_S, spread_s=spread_s)
-        tasks = [task for task in (self._node, self._neighbours, self._sweeper, self._confirmer) if task]
+        own = (self._node, self._neighbours, self._admin_ui, self._sweeper, self._confirmer)
+        tasks = [task for task in own if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -172,6 +175,19 @@ class App:
             look=settings.node_adapter == "auto",
         )
         return asyncio.create_task(door.run(), name="node servers")
+
+    def _shown_to_admins(self) -> asyncio.Task[None] | None:
+        settings = self._settings
+        if not settings.admin_ui:
+            return None
+        shown = AdminUi(
+            self.sio,
+            self._facts,
+            user=settings.admin_ui_user,
+            password=settings.admin_ui_password,
+            server_id=self._clock.new_id(),
+        )
+        return asyncio.create_task(shown.run(), name="admin UI")
 
     def _flag_changed(self, change: Change) -> None:
         self.telemetry.flag_changed(change)

@@ -106,6 +106,9 @@ class Settings:
     confirm_percent: float = _key("BRIDGE_CONFIRM_PERCENT", 0.0, zero=True)
     confirm_s: float = _key("BRIDGE_CONFIRM_S", 5.0)
     admin_token: str = _key("BRIDGE_ADMIN_TOKEN", "", secret=True)
+    admin_ui: bool = _key("BRIDGE_ADMIN_UI", default=False)
+    admin_ui_user: str = _key("BRIDGE_ADMIN_UI_USER", "")
+    admin_ui_password: str = _key("BRIDGE_ADMIN_UI_PASSWORD", "", secret=True)
     join_event: str = _key("BRIDGE_JOIN_EVENT", "join_room")
     leave_event: str = _key("BRIDGE_LEAVE_EVENT", "leave_room")
     send_event: str = _key("BRIDGE_SEND_EVENT", "send_message")
@@ -162,6 +165,8 @@ class Settings:
             _refuse("BRIDGE_AUTH", self.auth, "it needs one of BRIDGE_JWT_SECRET and BRIDGE_JWKS_URL")
         if self.jwt_secret and len(self.jwt_secret.encode()) < SECRET_BYTES:
             raise SettingsError(f"unable to use BRIDGE_JWT_SECRET; it must be {SECRET_BYTES} bytes or more")
+        if self.admin_ui and not (self.admin_ui_user and self.admin_ui_password):
+            _refuse("BRIDGE_ADMIN_UI", "on", "it needs BRIDGE_ADMIN_UI_USER and BRIDGE_ADMIN_UI_PASSWORD")
         if self.jwks_url and not _is_web_address(self.jwks_url):
             _refuse("BRIDGE_JWKS_URL", self.jwks_url, "it must look like https://host/path")
 

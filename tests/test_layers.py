@@ -187,6 +187,7 @@ TABLE = {
         {"aiohttp", "engineio"},
     ),
     "bridge.sockets.packets": (set(), {"engineio", "socketio"}),
+    "bridge.sockets.admin_ui": (CORE | PORTS | {"bridge.sockets.server"}, set()),
     "bridge.sockets.server": ({"bridge.sockets.line", "bridge.sockets.packets"}, {"socketio"}),
     "bridge.doors.namespace": (
         CORE | PORTS | MIDDLE | SOCKETS | {"bridge.auth"},

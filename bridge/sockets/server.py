@@ -17,6 +17,7 @@ from bridge.sockets.packets import InvalidPacket, Packet
 CONNECTS_LIMIT = 5
 """So many CONNECTs, with whatever tokens, may come over one connection."""
 NAMESPACE = "/"
+ADMIN_NAMESPACE = "/admin"
 GOODBYE_S = 1.0
 """So long a client may take to close its connection itself."""
 
@@ -39,6 +40,11 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio has
         self._deadlines: dict[str, asyncio.TimerHandle] = {}
         self._connects: Counter[str] = Counter()
         self._closing: set[asyncio.Task[None]] = set()
+        self._namespaces = {NAMESPACE}
+
+    def admit(self, namespace: str) -> None:
+        """Let clients connect to one more namespace; they may listen there, and say nothing."""
+        self._namespaces.add(namespace)
 
     def opened_by(self, eio_sid: str) -> Any:
         """Return the request that opened a connection, None for an unknown one."""
@@ -83,7 +89,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio has
             asyncio.get_running_loop().call_later(GOODBYE_S, line.cut)
 
     def _check_handshake(self, eio_sid: str) -> None:
-        if not self._is_connected(eio_sid):
+        if not any(self._is_connected(eio_sid, namespace) for namespace in self._namespaces):
             task = asyncio.create_task(self.cut_off(eio_sid), name="no handshake")
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
@@ -96,9 +102,10 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio has
 
     async def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
         self._connects[eio_sid] += 1
-        if self._connects[eio_sid] > CONNECTS_LIMIT or self.manager.sid_from_eio_sid(eio_sid, NAMESPACE):
+        wanted = namespace or NAMESPACE
+        if self._connects[eio_sid] > CONNECTS_LIMIT or self.manager.sid_from_eio_sid(eio_sid, wanted):
             raise InvalidPacket
-        if (namespace or NAMESPACE) == NAMESPACE:
+        if wanted in self._namespaces:
             await super()._handle_connect(eio_sid, namespace, data)
             return
         refusal = Packet(4, data={"message": "Invalid namespace"}, namespace=namespace)
@@ -109,6 +116,6 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio has
             raise InvalidPacket
         await super()._handle_event(eio_sid, namespace, id, data)
 
-    def _is_connected(self, eio_sid: str) -> bool:
-        sid = self.manager.sid_from_eio_sid(eio_sid, NAMESPACE)
-        return sid is not None and bool(self.manager.is_connected(sid, NAMESPACE))
+    def _is_connected(self, eio_sid: str, namespace: str = NAMESPACE) -> bool:
+        sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
+        return sid is not None and bool(self.manager.is_connected(sid, namespace))
