@@ -1,6 +1,7 @@
 """A real Socket.IO client in one room, as an application has it: after a cut it comes back and resumes."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable
 from typing import Any
@@ -58,7 +59,7 @@ class Device:
         self._lost = lost
         self._auth = {"streaming": True, **({"token": token} if token else {})}
         self._seqs: dict[str, int] = {}
-        self._gone = asyncio.Event()
+        self._here, self._gone = asyncio.Event(), asyncio.Event()
         self._refused = ""
         self._staying: asyncio.Task[None] | None = None
         self._http = aiohttp.ClientSession()  # python-engineio does not close its own when it cannot connect
@@ -70,7 +71,13 @@ class Device:
         self._staying = asyncio.create_task(self._stay(address), name="device")
 
     async def send(self, request: dict[str, Any]) -> str:
-        """Send a message; return the code of its refusal (``no_ack``: silence), empty where it was taken."""
+        """Send a message; return the code of its refusal (``no_ack``: silence), empty where it was taken.
+
+        While the connection is being repaired it waits, as Socket.IO clients do.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ACK_S):
+                await self._here.wait()
         refusal = await self._call(self._settings.send_event, {"roomId": self._room_id, **request})
         return str(refusal.get("code")) if refusal else ""
 
@@ -89,7 +96,7 @@ class Device:
             reconnection=False,  # python-socketio's stays away when a server that goes down closes in order
         )
         client.on("connect_error", self._refuse)
-        client.on("disconnect", lambda _why: self._gone.set())
+        client.on("disconnect", self._cut_off)
         client.on("*", self._take)
         return client
 
@@ -107,6 +114,8 @@ class Device:
         if refusal := await self._join():
             await self._client.shutdown()
             raise DeviceRefused(f"unable to join the room; {refusal.get('message')}")
+        if not self._gone.is_set():
+            self._here.set()
 
     async def _stay(self, address: str) -> None:
         """Come back whenever the connection is lost."""
@@ -144,6 +153,10 @@ class Device:
             self._seqs.pop(str(message_id), None)
             self._hear("lost", {"messageId": message_id})
         return {} if ack.get("ok") else ack.get("error") or _SILENCE
+
+    def _cut_off(self, _why: str) -> None:
+        self._here.clear()
+        self._gone.set()
 
     def _refuse(self, why: object = None) -> None:
         message = why.get("message") if isinstance(why, dict) else None

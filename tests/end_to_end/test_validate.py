@@ -61,6 +61,19 @@ async def test_as_is_leaves_the_flag_alone_and_needs_no_admin(backend):
     assert sides(out)["as is"]["streamed"] == 4
 
 
+async def test_a_connection_that_is_cut_costs_nothing_and_is_counted(backend):
+    async with running(backend.url, admin_token="t") as bridge:
+        validating = asyncio.create_task(validate("--as-is", "--json", "--url", bridge.address))
+        async with asyncio.timeout(30):
+            while not any(turn.seq for _, turn in bridge._rooms.all_running()):
+                await asyncio.sleep(0.01)
+        for sid in list(bridge.sio.eio.sockets):
+            await bridge.sio.cut_off(sid)
+        status, out, err = await validating
+    assert status == 0, out + err
+    assert sides(out)["as is"]["reconnects"] == 4
+
+
 async def test_a_backend_that_fails_fails_the_validation(backend):
     backend.fault = "cut;after=5"
     async with running(backend.url, "default", demo=True) as bridge:
