@@ -3,7 +3,7 @@ PY ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench validate clean
 
 demo: $(VENV)/.ok-base
 	$(RUN) -m bridge demo
@@ -19,6 +19,9 @@ test: $(VENV)/.ok-dev
 
 bench: $(VENV)/.ok-dev
 	$(RUN) -m benchmarks.rooms
+
+validate: $(VENV)/.ok-base
+	$(RUN) -m bridge validate --rooms 20 --messages 200 --picture docs/validate.svg
 
 $(VENV)/bin/python:
 	$(PY) -m venv $(VENV)

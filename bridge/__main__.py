@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge import __version__, profiles
-from bridge.commands import config, demo, doctor, flag, serve, tail, validate
+from bridge.commands import config, demo, doctor, flag, serve, tail, validate, validate_arguments
 from bridge.errors import BridgeError, SettingsError
 from bridge.profiles import Profile
 from bridge.settings import Settings, config_dir, load, sources
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     asked.add_argument("--profile", dest="backend_profile", metavar="NAME", help="config/backends/NAME.toml")
     asked.add_argument("--prompt", default="Say hello in one sentence.", help="what the backend is asked")
     flag.add_parser(verbs, file)
-    validate.add_parser(verbs, file)
+    validate_arguments.add_parser(verbs, file)
     tail.add_parser(verbs, file)
     config.add_parser(verbs, file)
     return parser

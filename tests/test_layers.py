@@ -246,13 +246,22 @@ TABLE = {
         CORE | {"bridge.settings", "bridge.commands.device", "bridge.commands.heard"},
         set(),
     ),
+    "bridge.commands.measured": (
+        {"bridge.commands.load", "bridge.commands.picture", "bridge.commands.report"}
+        | {"bridge.commands.verdict"},
+        set(),
+    ),
+    "bridge.commands.validate_arguments": (
+        CORE | {"bridge.commands.load", "bridge.commands.tokens", "bridge.commands.verdict"},
+        set(),
+    ),
     "bridge.commands.validate": (
         CORE
         | {"bridge.profiles", "bridge.remote_flag", "bridge.settings"}
         | {"bridge.commands.children", "bridge.commands.cluster", "bridge.commands.device"}
-        | {"bridge.commands.load", "bridge.commands.loan", "bridge.commands.picture"}
+        | {"bridge.commands.load", "bridge.commands.loan", "bridge.commands.measured"}
         | {"bridge.commands.reference", "bridge.commands.report", "bridge.commands.serve"}
-        | {"bridge.commands.tokens", "bridge.commands.verdict"},
+        | {"bridge.commands.tokens", "bridge.commands.validate_arguments", "bridge.commands.verdict"},
         set(),
     ),
     "bridge.commands.cluster_proof": ({"bridge.commands.cluster", "bridge.commands.proof"}, {"httpx"}),

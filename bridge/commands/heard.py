@@ -5,6 +5,8 @@ from typing import Any
 
 FAILED = ("error", "timeout", "interrupted")
 """The finish reasons of an answer that somebody has to look at."""
+OWN_TEXT = ("error", "timeout", "content-filter", "other")
+"""Those whose content need not be what was shown until then."""
 
 
 @dataclass(slots=True)
@@ -48,7 +50,7 @@ class Heard:
     @property
     def whole(self) -> bool:
         """True when all of it came and, where it grew, the pieces are the whole."""
-        grown = self.seq == 0 or "".join(self._deltas) == self.content or self.reason in FAILED
+        grown = self.seq == 0 or "".join(self._deltas) == self.content or self.reason in OWN_TEXT
         return self.content is not None and not self.gaps and grown
 
     def _chunk(self, data: dict[str, Any], at_s: float) -> None:

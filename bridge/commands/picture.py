@@ -26,7 +26,8 @@ def svg(sides: Sequence[Figures], limits: Limits, title: str) -> str:
     height = PANEL_TOP + len(_PANELS) * _panel_height(sides) - 16
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" '
-        f'height="{height}" font-family="system-ui, sans-serif" font-size="13" fill="#1f2328">'
+        f'height="{height}" font-family="system-ui, sans-serif" font-size="13" fill="#1f2328" '
+        f'role="img" aria-label="How long people wait: {escape(title)}">'
     )
     return "\n".join(
         [

@@ -11,7 +11,7 @@ from typing import Any
 from bridge.commands.device import Device
 from bridge.commands.scroll import Scroll
 from bridge.commands.serve import until_stopped
-from bridge.commands.tokens import read_token
+from bridge.commands.tokens import read_token, read_url
 from bridge.errors import BridgeError, SettingsError
 from bridge.events import Id, valid_id
 from bridge.settings import Settings
@@ -54,7 +54,8 @@ async def run(settings: Settings, arguments: argparse.Namespace) -> int:
         sys.stdout.reconfigure(errors="replace")
     scroll = Scroll(_write, live=sys.stdout.isatty() and not arguments.json, as_json=arguments.json)
     watch = _Watch(scroll)
-    url, token = arguments.url or settings.address, read_token(arguments.token)
+    url = read_url(arguments.url) if arguments.url else settings.address
+    token = read_token(arguments.token)
     device = Device(settings, room_id, watch.hear, token=token, lost=_tell_loss)
     await until_stopped(_follow(device, url, watch, arguments.room))
     return 0

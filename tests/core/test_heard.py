@@ -68,10 +68,12 @@ def test_what_comes_once_too_often_is_a_repeat_and_no_loss(messages):
         [START, chunk(2, "b"), end("ab")],
         [START, chunk(1, "a"), end("ab")],
         [START, chunk(1, "a"), chunk(2, "x"), end("ab")],
+        [START, chunk(1, "a"), end("", "interrupted")],
+        [START, chunk(2, "b"), end("", "error")],
         [START, chunk(1, "a")],
         [START],
     ],
-    ids=["gap", "tail missing", "other text", "no end", "only a start"],
+    ids=["gap", "tail missing", "other text", "text withdrawn", "gap in an error", "no end", "only a start"],
 )
 def test_what_is_missing_is_lost(messages):
     assert not hear(*messages).whole
@@ -83,8 +85,10 @@ def test_a_merged_chunk_covers_its_seqs():
 
 
 def test_an_answer_that_failed_keeps_its_text_and_is_an_error_and_no_loss():
-    failed = turn(hear(START, chunk(1, "a"), end("a", "interrupted")), hear(START, end("a", "interrupted")))
-    assert (failed.failed, failed.lost, failed.outcome) == (True, 0, "interrupted")
+    for reason, content in (("interrupted", "a"), ("error", ""), ("timeout", "")):
+        ended = hear(START, chunk(1, "a"), end(content, reason))
+        failed = turn(ended, ended)
+        assert (failed.failed, failed.lost, failed.outcome) == (True, 0, reason)
 
 
 def test_nobody_hears_of_an_error_with_the_flag_off():

@@ -148,6 +148,7 @@ async def test_a_token_lets_it_in_and_is_never_printed(backend, tmp_path):
         (["x", "--number"], 2, "it is no integer"),
         ([], 2, "ROOM"),
         (["r", "--token", "@/nowhere"], 2, "unable to read a token"),
+        (["r", "--url", "http://ann:canary@127.0.0.1:9"], 2, "unable to use the address"),
         (["r", "--url", "http://127.0.0.1:9"], 1, "no bridge answers"),
     ],
     ids=str,
@@ -157,3 +158,4 @@ async def test_what_cannot_be_done_is_said_by_the_exit_status(arguments, status,
     assert (got, out) == (status, "")
     assert why in err
     assert "Traceback" not in err
+    assert "canary" not in err

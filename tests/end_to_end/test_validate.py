@@ -154,7 +154,10 @@ async def test_what_a_guard_sets_in_the_middle_stays(backend):
         (["--lost", "-1"], "no whole number"),
         (["--token", "@/nowhere"], "unable to read a token"),
         (["--url", "http://127.0.0.1:9"], "unable to connect"),
-        (["--url", "nonsense"], "unable to connect"),
+        (["--url", "nonsense"], "unable to use the address"),
+        (["--url", "http://ann:canary@127.0.0.1:9"], "unable to use the address"),
+        (["--url", "http://127.0.0.1:9/?token=canary"], "unable to use the address"),
+        (["--picture", "/nowhere/wait.svg"], "unable to write /nowhere/wait.svg"),
     ],
     ids=str,
 )
@@ -166,6 +169,7 @@ def test_what_cannot_be_done_is_said_and_is_exit_status_2(capsys, arguments, why
     out, err = capsys.readouterr()
     assert (got, out) == (2, "")
     assert why in err
+    assert "canary" not in err
 
 
 async def test_a_wrong_admin_token_is_refused_before_anything_is_asked(backend):
