@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from test_command_line import run
 
 from bridge.__main__ import main
 from bridge.commands.config import HIDDEN, without_credentials
@@ -103,9 +104,8 @@ def test_settings_that_can_be_used_pass_the_check(config):
     ],
     ids=str,
 )
-def test_the_check_says_what_serve_would_say(config, capsys, given, why):
-    status, out, err = config("check", **given)
+async def test_the_check_says_what_serve_would_say(given, why):
+    status, out, err = await run("bridge", "config", "check", **given)
     assert (status, out) == (1, "")
     assert why in err
-    assert main(["serve"]) == 2
-    assert capsys.readouterr().err == err
+    assert await run("bridge", "serve", **given) == (2, "", err)
