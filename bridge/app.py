@@ -17,6 +17,7 @@ from bridge.doors.drop_in import DropIn
 from bridge.doors.namespace import BridgeNamespace, EventNames
 from bridge.doors.node_servers import NodeServers
 from bridge.errors import SettingsError
+from bridge.everywhere import Everywhere
 from bridge.exchange import Says
 from bridge.facts import Happening
 from bridge.guardroom import Guardroom
@@ -34,7 +35,7 @@ from bridge.shared import Shared
 from bridge.sockets import engine
 from bridge.sockets.admin_ui import AdminUi
 from bridge.sockets.confirmations import Confirmations
-from bridge.sockets.crowd import Crowd
+from bridge.sockets.crowd import Crowd, JoinedRooms
 from bridge.sockets.intake import Intake
 from bridge.sockets.manager import ClientManager
 from bridge.sockets.server import Server
@@ -65,7 +66,13 @@ class App:
         self.shared = Shared(settings, self._facts, clock, self._flag_changed)
         self.flag = self.shared.flag
         self._rooms = Rooms(self.shared.journal, self.shared.inbox)
-        self._manager = ClientManager(self.shared.inbox, self._facts, clock.monotonic_s)
+        self._manager = ClientManager(
+            self.shared.inbox,
+            self._facts,
+            clock.monotonic_s,
+            neighbours=self.shared.copies,
+            guests=JoinedRooms(self._rooms),
+        )
         self._confirmations = Confirmations(
             self._manager.expect_ack,
             self._facts,
@@ -75,6 +82,8 @@ class App:
             share=settings.confirm_percent / 100,
             within_s=settings.confirm_s,
         )
+        self.everywhere = self._everywhere()
+        """All servers that share the Redis as one, None where none can: without Redis, or `node_adapter`."""
         self._profile = profile
         self._dialect = dialect(settings)
         self._clock = clock
@@ -161,9 +170,15 @@ class App:
         await self._border.close()
         await self.shared.close()
 
+    def _everywhere(self) -> Everywhere | None:
+        shared = self.shared
+        if shared.client is None or self._settings.node_adapter not in ("auto", "on"):
+            return None
+        return Everywhere(shared.client, shared.inbox, shared.channels, shared.uid, self._manager.answered)
+
     def _node_servers(self) -> asyncio.Task[None] | None:
         settings = self._settings
-        if self.shared.client is None or settings.node_adapter not in ("auto", "on"):
+        if self.shared.client is None or self.everywhere is None:
             return None
         crowd = Crowd(self.sio, self._namespace.devices, self._rooms, new_message=settings.new_message_event)
         door = NodeServers(
@@ -172,6 +187,7 @@ class App:
             crowd,
             self.shared.audience,
             self._facts,
+            everywhere=self.everywhere,
             look=settings.node_adapter == "auto",
         )
         return asyncio.create_task(door.run(), name="node servers")

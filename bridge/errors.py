@@ -10,6 +10,7 @@
     ├── WebhookLost            the receiver's: nobody took what the operator was to be told
     ├── StoreUnavailable       the store's: no answer in time; the same may succeed later
     ├── OrderUnusable          the caller's: what it emits cannot be told to other nodes
+    ├── AnswersMissing         the others': not all who were asked have answered in time
     ├── ClusterMalformed       what another kind of server says cannot be understood, or ours not be said
     ├── RequestError           the device's: what it asked cannot be done; goes into the ack
     └── TurnError              why a turn did not come to its own end; goes into its end message
@@ -31,8 +32,8 @@ Messages have the form "unable to <do>; <why>". The text of a backend is never p
 what devices must not see.
 """
 
-from collections.abc import Mapping
-from typing import ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 FinishReason = Literal[
     "stop",
@@ -121,6 +122,14 @@ class StoreUnavailable(BridgeError):
 
 class OrderUnusable(BridgeError):
     """What is to be emitted cannot be told to other nodes; nobody has heard it."""
+
+
+class AnswersMissing(BridgeError):
+    """Not all servers, or clients, that were asked have answered in time; ``answers`` are those that came."""
+
+    def __init__(self, asked: str, within_s: float, answers: Sequence[Any]) -> None:
+        super().__init__(f"unable to have every answer to {asked}; some were missing after {within_s:g} s")
+        self.answers = answers
 
 
 class ClusterMalformed(BridgeError):

@@ -44,6 +44,14 @@ def as_json(value: Any) -> bytes:
         raise ClusterMalformed(f"unable to say it to other servers; {type(exc).__name__}") from exc
 
 
+def as_json_or_packed(value: Any) -> bytes:
+    """Return ``value`` as JSON, and only where that cannot hold it, as MessagePack."""
+    try:
+        return as_json(value)
+    except ClusterMalformed:
+        return packed(value)
+
+
 def unpacked(data: bytes) -> Any:
     """Return what MessagePack says, as a client may have it: JSON, and bytes."""
     _check_size(data)

@@ -48,7 +48,14 @@ class Channels:
     @property
     def of_rooms(self) -> str:
         """The pattern of all names where Node servers publish an emit to exactly one room."""
-        return re.sub(r"([\\*?\[\]])", r"\\\1", self.to_all) + "*#"
+        return _quoted(self.to_all) + "*#"
+
+    def answers_to(self, *uids: str) -> list[str]:
+        """Return the patterns of the names where answers to ``uids`` come.
+
+        Who asks whether Node servers are there counts subscribers of the names: patterns are none.
+        """
+        return [_quoted(name) for name in (self.response, *map(self.response_to, uids))]
 
     @property
     def to_all(self) -> str:
@@ -141,7 +148,9 @@ class Disconnect:
 
 @dataclass(frozen=True, slots=True)
 class ServerSideEmit:
-    """Something for the servers themselves; who has a request id is answered by every one of them."""
+    """Something for the servers themselves, an event and its arguments; one with a request id is answered."""
+
+    said: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +161,12 @@ class EmitWithAck:
     timeout_s: float
 
 
+Move = Join | Leave | Disconnect
 Request = WantSockets | WantRooms | Join | Leave | Disconnect | ServerSideEmit | EmitWithAck
+
+
+def _quoted(name: str) -> str:
+    return re.sub(r"([\\*?\[\]])", r"\\\1", name)
 
 
 def is_ours(data: bytes) -> bool:
@@ -173,8 +187,19 @@ def same_room(room: object) -> Room | None:
 
 def emit(event: str, arguments: Sequence[Any], rooms: Sequence[Room], apart: Sequence[Room] = ()) -> bytes:
     """Return an emit as it is published. Raises `ClusterMalformed` where it cannot be said."""
-    packet = {"type": EVENT, "data": [event, *arguments], "nsp": NAMESPACE}
-    return packed([UID, packet, {"rooms": [*rooms], "except": [*apart], "flags": {}}])
+    return packed(
+        [UID, packet_of(event, arguments), {**opts_of(Selection((*rooms,), (*apart,))), "flags": {}}]
+    )
+
+
+def packet_of(event: str, arguments: Sequence[Any]) -> dict[str, Any]:
+    """Return an event as all adapters know it."""
+    return {"type": EVENT, "data": [event, *arguments], "nsp": NAMESPACE}
+
+
+def opts_of(to: Selection) -> dict[str, Any]:
+    """Return a selection as all adapters know it."""
+    return {"rooms": [*to.rooms], "except": [*to.apart]}
 
 
 def sockets_answer(request_id: str, sockets: Sequence[str | Mapping[str, Any]]) -> bytes:

@@ -86,6 +86,14 @@ class Disconnect:
 Order = Emit | Answer | EnterRoom | LeaveRoom | CloseRoom | Disconnect
 
 
+def whole(carried: Carried) -> list[Any]:
+    """Return the values with the bytes in their places. Raises `IndexError` where there are too few."""
+    values: list[Any] = (
+        _filled(carried.values, carried.attachments) if carried.attachments else carried.values
+    )
+    return values
+
+
 def encode(order: Order) -> str:
     """Return ``order`` as ASCII. Raises `OrderUnusable` where it holds what JSON cannot, or too much."""
     try:
@@ -104,6 +112,18 @@ def decode(text: str) -> Order:
         return _order(json.loads(text))
     except RecursionError as exc:
         raise ValueError("unable to read an order; it is too deep") from exc
+
+
+def _filled(value: Any, attachments: Sequence[bytes]) -> Any:
+    match value:
+        case {"_placeholder": True, "num": int(number)}:
+            return attachments[number]
+        case dict():
+            return {name: _filled(each, attachments) for name, each in value.items()}
+        case list():
+            return [_filled(each, attachments) for each in value]
+        case _:
+            return value
 
 
 def _fields(order: Order) -> list[Any]:

@@ -16,8 +16,8 @@ from bridge.redis_client import ANSWER_S, BACK_OFF_S, RedisClient, is_final
 WAITING_LIMIT_BYTES = 16 * 1024 * 1024
 AT_ONCE = 64
 
-Waiting = tuple[int, str, str]
-"""An order: its number, to whom, its text."""
+Waiting = tuple[int, str, str, int, *tuple[Any, ...]]
+"""An order: its number, to whom, its text; how many values its copies have, and these."""
 
 
 class Outbox:
@@ -38,13 +38,17 @@ class Outbox:
     def __repr__(self) -> str:
         return f"<Outbox {len(self._waiting)} orders, {self._waiting_bytes} bytes>"
 
-    def put(self, order: str, to: str) -> None:
-        """Let ``order`` wait for its turn. Raises `StoreUnavailable` when too much waits already."""
-        if self._waiting_bytes + len(order) > WAITING_LIMIT_BYTES:
+    def put(self, order: str, to: str, copies: Sequence[Any] = ()) -> None:
+        """Let ``order`` wait for its turn, and its ``copies``, as the script takes them.
+
+        Raises `StoreUnavailable` when too much waits already.
+        """
+        waiting = (self._number + 1, to, order, len(copies), *copies)
+        if self._waiting_bytes + _size_bytes(waiting) > WAITING_LIMIT_BYTES:
             raise StoreUnavailable("unable to tell other nodes; too much waits already")
         self._number += 1
-        self._waiting.append((self._number, to, order))
-        self._waiting_bytes += len(order)
+        self._waiting.append(waiting)
+        self._waiting_bytes += _size_bytes(waiting)
         self._idle.clear()
         self._wake.set()
 
@@ -84,9 +88,13 @@ class Outbox:
         return True
 
     def _forget(self, sent: Sequence[Waiting]) -> None:
-        for _, _, order in sent:
+        for order in sent:
             self._waiting.popleft()
-            self._waiting_bytes -= len(order)
+            self._waiting_bytes -= _size_bytes(order)
         if not self._waiting:
             self._wake.clear()
             self._idle.set()
+
+
+def _size_bytes(waiting: Waiting) -> int:
+    return sum(len(each) for each in waiting[2:] if isinstance(each, str | bytes))

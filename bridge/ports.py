@@ -17,6 +17,7 @@ from bridge.facts import Happening, TurnReport
 from bridge.figures import Figures
 from bridge.letters import Batch, Letter
 from bridge.messages import Message
+from bridge.orders import Order
 from bridge.transcript import Transcript
 
 
@@ -204,6 +205,10 @@ class Entered:
     ended: list[str] = field(default_factory=list)
 
 
+Command = tuple[str | int | bytes, ...]
+"""A Redis command and its arguments."""
+
+
 class Inbox(Protocol):
     """What this node must still hear of the rooms it holds. Raises `StoreUnavailable` as the journal does."""
 
@@ -215,8 +220,10 @@ class Inbox(Protocol):
         """Hold a room no longer."""
         ...
 
-    def order(self, order: str, to: str = "") -> None:
+    def order(self, order: str, to: str = "", copies: Sequence[Command] = ()) -> None:
         """Put ``order`` into the inboxes of all other living nodes, or of the node ``to`` alone.
+
+        ``copies`` are published with it, as those of `Outbound.of` are; an empty order is nothing but these.
 
         Does not wait: it arrives once, behind all that were given before, which may be as late as the store
         comes back. A node that is taken for dead meanwhile does not get it. Raises `StoreUnavailable` when
@@ -245,10 +252,6 @@ class Sockets(Protocol):
         ...
 
 
-Command = tuple[str | int | bytes, ...]
-"""A Redis command and its arguments."""
-
-
 class Outbound(Protocol):
     """What else is published of a message, for servers that share the store and are no bridges."""
 
@@ -256,6 +259,17 @@ class Outbound(Protocol):
         """Return the commands that the store runs when it keeps ``messages``; none where nobody listens.
 
         Never raises. A store runs them at most once, and only for what it has kept.
+        """
+        ...
+
+
+class Neighbours(Protocol):
+    """Servers that share the store and are no bridges, as far as a node of ours may command them."""
+
+    def told(self, order: Order) -> Sequence[Command]:
+        """Return the commands by which they learn what the nodes are ordered; none where nobody listens.
+
+        Never raises. What they answer to an emit with a number comes in by another way.
         """
         ...
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from bridge.changes import Change
 from bridge.copies import Audience, Copies, Format, classic, python, sharded, streams
 from bridge.errors import SettingsError, StoreUnavailable
-from bridge.node_cluster import Channels
+from bridge.node_cluster import UID, Channels
 from bridge.ports import Clock, Inbox, Journal, LiveFlag, Telemetry
 from bridge.redis_client import RedisClient
 from bridge.rollout import Rollout, default_rollout
@@ -25,9 +25,13 @@ class Shared:
         self.client = RedisClient(settings.redis_url) if settings.redis_url else None
         self.audience = Audience(there=settings.node_adapter == "on")
         self.channels = Channels(settings.node_adapter_key)
+        node_id = clock.new_id()
+        self.uid = f"{UID}-{node_id}"
+        """The name of this node among other servers."""
+        self.copies = self._copies(settings, facts)
         self.store: RedisStore | None = None
         if self.client is not None:
-            self.store = _store(settings, self.client, clock.new_id(), self._copies(settings, facts))
+            self.store = _store(settings, self.client, node_id, self.copies)
         self.journal: Journal = self.store or MemoryJournal(
             clock.monotonic_s, window_s=settings.resume_window_s
         )
@@ -70,7 +74,8 @@ class Shared:
                 formats.append((streams(settings.node_adapter_key), lambda: True))
         if settings.python_channel:
             formats.append((python(settings.python_channel), lambda: True))
-        return Copies(formats, names={"new_message": settings.new_message_event}, fault=facts.fault)
+        names = {"new_message": settings.new_message_event}
+        return Copies(formats, uid=self.uid, names=names, fault=facts.fault)
 
 
 def _flag(

@@ -94,7 +94,18 @@ TABLE = {
     ),
     "bridge.javascript": ({"bridge.errors"}, {"msgpack"}),
     "bridge.node_cluster": ({"bridge.errors", "bridge.javascript"}, set()),
-    "bridge.copies": (CORE | PORTS | {"bridge.javascript", "bridge.node_cluster"}, set()),
+    "bridge.node_requests": ({"bridge.errors", "bridge.javascript", "bridge.node_cluster"}, set()),
+    "bridge.cluster_adapter": ({"bridge.errors", "bridge.javascript", "bridge.node_cluster"}, set()),
+    "bridge.copies": (
+        CORE
+        | PORTS
+        | {"bridge.cluster_adapter", "bridge.javascript", "bridge.node_cluster", "bridge.node_requests"},
+        set(),
+    ),
+    "bridge.everywhere": (
+        CORE | PORTS | {"bridge.node_cluster", "bridge.node_requests", "bridge.redis_client"},
+        set(),
+    ),
     "bridge.stores.redis_flag": (CORE | PORTS | {"bridge.redis_client"}, set()),
     "bridge.stores.redis_tally": ({"bridge.figures", "bridge.redis_client"}, set()),
     "bridge.webhook": (CORE | PORTS, {"httpx"}),
@@ -161,7 +172,8 @@ TABLE = {
     "bridge.doors.node_servers": (
         CORE
         | PORTS
-        | {"bridge.node_cluster", "bridge.copies", "bridge.redis_client", "bridge.sockets.crowd"},
+        | {"bridge.node_cluster", "bridge.copies", "bridge.everywhere", "bridge.redis_client"}
+        | {"bridge.sockets.crowd"},
         set(),
     ),
     "bridge.doors.figures": ({"bridge.metrics"}, {"aiohttp"}),

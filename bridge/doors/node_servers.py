@@ -1,5 +1,7 @@
 """The door for Node servers that share the Redis: our devices hear what they emit, what they ask is answered.
 
+What other bridges ask in the same way is answered too, and their own answers to us are given on.
+
 Who listens where they ask is counted among them, and one that does not answer makes their ``fetchSockets``
 and ``serverSideEmit`` fail: so every request is answered, if need be with nothing.
 """
@@ -13,6 +15,7 @@ from typing import Any, assert_never
 from bridge import node_cluster
 from bridge.copies import Audience
 from bridge.errors import ClusterMalformed, StoreUnavailable
+from bridge.everywhere import Everywhere
 from bridge.node_cluster import (
     UID,
     Asking,
@@ -49,6 +52,7 @@ class NodeServers:
         audience: Audience,
         telemetry: Telemetry,
         *,
+        everywhere: Everywhere,
         look: bool,
     ) -> None:
         self.malformed = 0
@@ -58,9 +62,10 @@ class NodeServers:
         self._crowd = crowd
         self._audience = audience
         self._telemetry = telemetry
+        self._everywhere = everywhere
         self._looks = look
         self._unseen = 0
-        self._to_all, self._request = channels.to_all.encode(), channels.request.encode()
+        self._request, self._response = channels.request.encode(), channels.response.encode()
         self._doing: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -92,7 +97,8 @@ class NodeServers:
             await asyncio.sleep(LOOK_S)
 
     async def _listen(self) -> None:
-        ear = Ear(self._redis, [self._channels.of_rooms], [self._channels.to_all, self._channels.request])
+        patterns = [self._channels.of_rooms, *self._channels.answers_to(UID, self._everywhere.uid)]
+        ear = Ear(self._redis, patterns, [self._channels.to_all, self._channels.request])
         pause_s = BACK_OFF_S[0]
         while True:
             try:
@@ -109,6 +115,8 @@ class NodeServers:
         try:
             if channel == self._request:
                 await self._answer(data)
+            elif channel.startswith(self._response):
+                self._everywhere.take(data)
             else:
                 self._give(channel, data)
         except ClusterMalformed:
@@ -128,8 +136,10 @@ class NodeServers:
     async def _answer(self, data: bytes) -> None:
         found = node_cluster.read_request(data)
         if found is None or found[0].uid == UID:
-            return
+            return  # the other bridges know it from their inboxes
         asking, request = found
+        if asking.uid == self._everywhere.uid and isinstance(request, ServerSideEmit):
+            return  # it is for the others; of anything else this server answers for its own clients
         answer = await self._done(asking, request)
         if answer is not None:
             self._do(self._publish(asking, answer, to_all=isinstance(request, ServerSideEmit)))

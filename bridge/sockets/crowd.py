@@ -12,7 +12,7 @@ from engineio.packet import Packet as EnginePacket
 from socketio.packet import EVENT, Packet
 
 from bridge.events import valid_id
-from bridge.node_cluster import Emit, EmitWithAck, Room, Selection, same_room
+from bridge.node_cluster import NAMESPACE, Emit, EmitWithAck, Room, Selection, same_room
 from bridge.rooms import Rooms
 from bridge.sockets.device import SocketDevice
 
@@ -30,6 +30,26 @@ NO_HANDSHAKE = {
     "auth": {},
 }
 """What is told of how a device connected: nothing, it may hold secrets."""
+
+
+class JoinedRooms:
+    """The clients that have joined rooms themselves; see `Guests` of the client manager."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+
+    def among(self, room: Room) -> dict[str, str]:
+        """Return who is in a room: to each sid the id of its connection."""
+        return {device.sid: device.socket.sid for device in self._devices(room)}
+
+    def leave(self, sid: str, room: Room) -> None:
+        """Let a client out of a room."""
+        for device in [each for each in self._devices(room) if each.sid == sid]:
+            for named in self._rooms.joined(device) & {room}:
+                self._rooms.leave(device, named)
+
+    def _devices(self, room: Room) -> list[SocketDevice]:
+        return [each for each in self._rooms.members(room) if isinstance(each, SocketDevice)]
 
 
 class Crowd:
@@ -53,8 +73,7 @@ class Crowd:
 
     def rooms(self) -> list[Room]:
         """Return every room that a device is in, and every device's own."""
-        named = {room for device in self._devices.values() for room in self._rooms.joined(device)}
-        return [*self._devices, *named]
+        return list(dict.fromkeys(room for sid in self._devices for room in self._rooms_of(sid)))
 
     def sids(self, to: Selection) -> list[str]:
         """Return the ids of those in ``to``."""
@@ -66,7 +85,7 @@ class Crowd:
             {
                 "id": device.sid,
                 "handshake": NO_HANDSHAKE,
-                "rooms": [device.sid, *self._rooms.joined(device)],
+                "rooms": self._rooms_of(device.sid),
                 "data": {},
             }
             for device in self._among(to)
@@ -103,10 +122,11 @@ class Crowd:
 
     def leave(self, to: Selection, rooms: Iterable[Room]) -> int:
         """Let them out of ``rooms``; return how many they are."""
-        devices = self._among(to)
+        devices, manager = self._among(to), self._server.manager
         for device in devices:
-            for room in self._rooms.joined(device) & set(rooms):
-                self._rooms.leave(device, room)
+            for room in rooms:
+                if room != device.sid:
+                    manager.leave_here(device.sid, NAMESPACE, room)
         return len(devices)
 
     async def disconnect(self, sid: str) -> None:
@@ -128,7 +148,15 @@ class Crowd:
         return self._members(room)
 
     def _members(self, room: Room | None) -> list[SocketDevice]:
-        return [each for each in self._rooms.members(room) if isinstance(each, SocketDevice)]
+        """Return those in a room, whoever let them in: they themselves, or what is emitted through `sio`."""
+        if room is None:
+            return []
+        inside = self._server.manager.get_participants(NAMESPACE, room)
+        return [self._devices[sid] for sid, _ in inside if sid in self._devices]
+
+    def _rooms_of(self, sid: str) -> list[Room]:
+        entered = self._server.manager.get_rooms(sid, NAMESPACE)
+        return list(dict.fromkeys([sid, *entered, *self._rooms.joined(self._devices[sid])]))
 
     def _hears(self, device: SocketDevice, emit: Emit) -> bool:
         if emit.volatile and device.busy:

@@ -1,24 +1,36 @@
 """python-socketio's client manager over the inboxes of the nodes: clients and rooms are those of all of them.
 
 The stock one listens from the first connection on, and loses what is published while its subscription is
-cut. Here an order waits in the inbox of every living node, from the start of its process.
+cut. Here an order waits in the inbox of every living node, from the start of its process. Servers that are no
+bridges are told the same; so each client hears it from its own server, once.
 """
 
 import asyncio
 import inspect
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, assert_never
+from typing import Any, Protocol, assert_never
 
 import socketio
 from socketio.packet import Packet
 
 from bridge import orders
 from bridge.errors import BridgeError, OrderUnusable
-from bridge.orders import Answer, Carried, CloseRoom, Disconnect, Emit, EnterRoom, LeaveRoom, Order, Room
-from bridge.ports import Inbox, Telemetry
+from bridge.orders import (
+    Answer,
+    Carried,
+    CloseRoom,
+    Disconnect,
+    Emit,
+    EnterRoom,
+    LeaveRoom,
+    Order,
+    Room,
+    whole,
+)
+from bridge.ports import Inbox, Neighbours, Telemetry
 
 ANSWER_S = 60.0
 """How long a callback waits for a client of another node; python-socketio's `call` waits as long."""
@@ -36,20 +48,42 @@ class _Awaited:
     until_s: float
 
 
+class Guests(Protocol):
+    """The clients of this node that have joined rooms by their own wish, beside those the server let in."""
+
+    def among(self, room: Room) -> Mapping[str, str]:
+        """Return who is in a room: to each sid the id of its connection."""
+        ...
+
+    def leave(self, sid: str, room: Room) -> None:
+        """Let a client out of a room; no error where it is not in."""
+        ...
+
+
 class ClientManager(socketio.AsyncManager):  # type: ignore[misc]  # python-socketio has no types
     """Knows the clients of this node, and orders what concerns others from the nodes behind ``inbox``.
 
     Without a server it emits to the clients of all nodes and has none of its own. ``now`` gives monotonic
-    seconds. A callback is called once, with the first answer.
+    seconds. A callback is called once, with the first answer. ``guests`` are in their rooms too.
     """
 
-    def __init__(self, inbox: Inbox, telemetry: Telemetry, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        inbox: Inbox,
+        telemetry: Telemetry,
+        now: Callable[[], float],
+        *,
+        neighbours: Neighbours | None = None,
+        guests: Guests | None = None,
+    ) -> None:
         super().__init__()
         self.unreadable = 0
         """How many orders could not be read."""
         self._inbox = inbox
         self._telemetry = telemetry
         self._now = now
+        self._neighbours = neighbours
+        self._guests = guests
         self._numbers = itertools.count(1)
         self._awaited: dict[int, _Awaited] = {}
         self._obeying: set[asyncio.Task[None]] = set()
@@ -97,20 +131,35 @@ class ClientManager(socketio.AsyncManager):  # type: ignore[misc]  # python-sock
     async def leave_room(self, sid: str, namespace: str, room: Any) -> None:
         """Let a client of any node out of a room."""
         if self._is_here(sid, namespace):
-            await super().leave_room(sid, namespace, room)
+            self.leave_here(sid, namespace, room)
         else:
             self._tell(LeaveRoom(namespace, sid, _room(room)))
 
     async def close_room(self, room: Any, namespace: str | None = None) -> None:
         """Let the clients of all nodes out of a room."""
         namespace = namespace or "/"
-        await super().close_room(room, namespace)
+        self._close(room, namespace)
         self._tell(CloseRoom(namespace, _room(room)))
 
     async def trigger_callback(self, sid: str, id: int, data: Any) -> None:  # noqa: A002
         """Call the callback that waits for a client's answer; what is none is not minded."""
         if id and isinstance(data, list):  # in the place of callback 0 the library keeps its counter
             await super().trigger_callback(sid, id, data)
+
+    def get_participants(self, namespace: str, room: Any) -> Iterator[tuple[str, str]]:
+        """Give the clients of this node in a room, or in any of several: whoever let them in."""
+        found = dict(super().get_participants(namespace, room))
+        if self._guests is not None and namespace == "/" and room is not None:
+            for each in _rooms(room) or ():
+                if not self._is_here(each, namespace):  # the name of one client is nobody else's room
+                    found.update(self._guests.among(each))
+        yield from found.items()
+
+    def leave_here(self, sid: str, namespace: str, room: Any) -> None:
+        """Let a client of this node out of a room, whoever let it in."""
+        self.basic_leave_room(sid, namespace, room)
+        if self._guests is not None and namespace == "/" and room != sid:
+            self._guests.leave(sid, room)
 
     # -- what the servers of other nodes want
 
@@ -124,6 +173,13 @@ class ClientManager(socketio.AsyncManager):  # type: ignore[misc]  # python-sock
         except ValueError:
             self.unreadable += 1
             return
+        self._begin(sender, wanted)
+
+    def answered(self, number: int, arguments: tuple[Any, ...]) -> None:
+        """Take what a client of a server that is no bridge answered to the callback ``number``."""
+        self._begin("", Answer(number, Carried(list(arguments))))
+
+    def _begin(self, sender: str, wanted: Order) -> None:
         task = asyncio.create_task(self._obey(sender, wanted), name="order")
         self._obeying.add(task)
         task.add_done_callback(self._obeying.discard)
@@ -146,17 +202,17 @@ class ClientManager(socketio.AsyncManager):  # type: ignore[misc]  # python-sock
             case Emit():
                 await self._emit_here(sender, order)
             case Answer(number, arguments):
-                answered = self._answered(number, *_whole(arguments))
+                answered = self._answered(number, *whole(arguments))
                 if inspect.isawaitable(answered):
                     await answered
             case EnterRoom(namespace, sid, room):
                 if self._is_here(sid, namespace):
                     await super().enter_room(sid, namespace, room)
             case LeaveRoom(namespace, sid, room):
-                await super().leave_room(sid, namespace, room)
+                self.leave_here(sid, namespace, room)
             case CloseRoom(namespace, room):
                 if not self._is_here(room, namespace):
-                    await super().close_room(room, namespace)
+                    self._close(room, namespace)
             case Disconnect(namespace, sid):
                 await asyncio.sleep(0)  # behind the packets of the emits before it: each is a task of its own
                 await self.server.disconnect(sid, namespace, ignore_queue=True)
@@ -164,7 +220,7 @@ class ClientManager(socketio.AsyncManager):  # type: ignore[misc]  # python-sock
                 assert_never(order)
 
     async def _emit_here(self, sender: str, order: Emit) -> None:
-        event, *arguments = _whole(order.event)
+        event, *arguments = whole(order.event)
         number = order.number
         callback = None if number is None else partial(self._answer, sender, number)
         await super().emit(event, tuple(arguments), order.namespace, order.rooms, order.skip, callback)
@@ -204,11 +260,19 @@ class ClientManager(socketio.AsyncManager):  # type: ignore[misc]  # python-sock
             self.callbacks[sid].pop(number - ANSWERS_OF_CLIENT, None)
         return number
 
+    def _close(self, room: Any, namespace: str) -> None:
+        inside = [sid for sid, _ in self.get_participants(namespace, room)]
+        self.basic_close_room(room, namespace)
+        for sid in inside:
+            self.leave_here(sid, namespace, room)
+
     def _is_here(self, sid: Any, namespace: str) -> bool:
         return isinstance(sid, str) and bool(self.is_sid_room(namespace, sid))
 
     def _tell(self, order: Order, to: str = "") -> None:
-        self._inbox.order(orders.encode(order), to)
+        text = orders.encode(order)
+        copies = () if to or self._neighbours is None else self._neighbours.told(order)
+        self._inbox.order(text, to, copies)
 
 
 def _arguments(data: Any) -> list[Any]:
@@ -223,13 +287,6 @@ def _carried(values: list[Any]) -> Carried:
         return Carried(*Packet.deconstruct_binary(values))
     except RecursionError as exc:
         raise OrderUnusable("unable to tell other nodes; it is too deep") from exc
-
-
-def _whole(carried: Carried) -> list[Any]:
-    if not carried.attachments:
-        return carried.values
-    whole: list[Any] = Packet.reconstruct_binary(carried.values, carried.attachments)
-    return whole
 
 
 def _rooms(room: Any) -> list[Room] | None:

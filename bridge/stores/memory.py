@@ -1,14 +1,14 @@
 """Everything kept in this process: the stores of a bridge without Redis, and the measure of any other."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bridge.changes import Change, Edit, FlagState, Reason
 from bridge.events import Id
 from bridge.figures import BUCKETS, Figures
 from bridge.letters import Batch, Letter
-from bridge.ports import Appended, Attached, Busy, Claim, Claimed, Conflict, Entered, Kept, Taken
+from bridge.ports import Appended, Attached, Busy, Claim, Claimed, Command, Conflict, Entered, Kept, Taken
 from bridge.rollout import Rollout
 from bridge.transcript import Applied, Transcript
 
@@ -157,7 +157,7 @@ class MemoryInbox:
     async def leave(self, room_id: Id) -> None:
         """Do nothing."""
 
-    def order(self, order: str, to: str = "") -> None:
+    def order(self, order: str, to: str = "", copies: Sequence[Command] = ()) -> None:
         """Do nothing: there is nobody to obey."""
 
     async def beat(self) -> bool:

@@ -29,6 +29,7 @@ from bridge.ports import (
     Busy,
     Claim,
     Claimed,
+    Command,
     Conflict,
     Entered,
     Kept,
@@ -207,9 +208,9 @@ class RedisStore:
         key = f"{self._prefix}nodes:{_json(room_id)}"
         await self._redis.ask(partial(self._redis.commands.srem, key, self._node_id))
 
-    def order(self, order: str, to: str = "") -> None:
+    def order(self, order: str, to: str = "", copies: Sequence[Command] = ()) -> None:
         """Put ``order`` into the inboxes of other living nodes; see `Inbox.order`."""
-        self._outbox.put(order, to)
+        self._outbox.put(order, to, _in_script(copies))
 
     async def beat(self) -> bool:
         """Say that this node lives; see `Inbox.beat`."""
@@ -265,14 +266,17 @@ class RedisStore:
         self._out_of_touch, self._beaten_at_ms = False, now_ms
 
     def _copies(self, messages: Sequence[Message]) -> list[Any]:
-        """Return the commands for other servers as a script takes them, each behind its length."""
-        if self._outbound is None:
-            return []
-        return [part for command in self._outbound.of(messages) for part in (len(command), *command)]
+        """Return the commands for other servers as a script takes them."""
+        return [] if self._outbound is None else _in_script(self._outbound.of(messages))
 
     @property
     def _inbox_ms(self) -> int:
         return self._turn_ms + self._window_ms
+
+
+def _in_script(copies: Sequence[Command]) -> list[Any]:
+    """Return commands as a script takes them, each behind its length."""
+    return [part for command in copies for part in (len(command), *command)]
 
 
 def _json(value: Any) -> str:

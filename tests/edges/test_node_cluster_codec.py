@@ -162,7 +162,7 @@ CHUNK = MessageChunk("r", 42, "m", 1, "Hi")
 
 
 def copies(*formats, fault=None):
-    return Copies(formats, names={"new_message": "answer"}, fault=fault or pytest.fail)
+    return Copies(formats, uid="bridge-1", names={"new_message": "answer"}, fault=fault or pytest.fail)
 
 
 def test_nothing_is_made_while_nobody_listens():

@@ -13,8 +13,10 @@ from redis_server import redis_server
 from bridge import node_cluster
 from bridge.copies import Audience
 from bridge.doors.node_servers import NodeServers
+from bridge.everywhere import Everywhere
 from bridge.node_cluster import Channels, Selection
 from bridge.redis_client import HEARD_AT_ONCE, RedisClient
+from bridge.stores.memory import MemoryInbox
 
 pytestmark = pytest.mark.needs("redis-server")
 CHANNELS = Channels("socket.io")
@@ -109,7 +111,8 @@ def server(tmp_path_factory):
 @pytest.fixture
 async def door(server):
     client, audience = RedisClient(server.url), Audience()
-    door = NodeServers(client, CHANNELS, OneSocket(), audience, Faults(), look=True)
+    everywhere = Everywhere(client, MemoryInbox(), CHANNELS, "bridge-1", lambda *_: None)
+    door = NodeServers(client, CHANNELS, OneSocket(), audience, Faults(), everywhere=everywhere, look=True)
     door.crowd, door.audience, door.faults = door._crowd, audience, door._telemetry
     running = asyncio.create_task(door.run())
     yield door

@@ -40,6 +40,7 @@ io.on("connection", (socket) => {
     ack({ ok: true });
   });
 });
+io.on("told", (told) => say({ told }));
 io.on("greeting", (word, ack) => ack?.(`${word} from Node`));
 
 // what JSON has not: {"$bytes": base64}, {"$date": ISO 8601}

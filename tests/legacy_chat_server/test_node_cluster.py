@@ -13,6 +13,7 @@ from node_cluster_peers import bridge_at, clients, node_server, until
 from one_batch_turn import say, say_in
 from redis_server import redis_server
 
+from bridge.errors import AnswersMissing, ClusterMalformed
 from bridge.letters import Batch
 from bridge.messages import MessageChunk, MessageEnd, MessageStart, NewMessage
 
@@ -54,11 +55,13 @@ async def room(mixed):
 
 
 async def settled(mixed, room):
-    """Return once all that was said in the room before has been heard by everybody."""
-    word = f"settled {room} {next(ROOMS)}"
-    await mixed.node.do("emit", rooms=[room], event=word, args=[])
+    """Return once all that was said in the room before, on either side, has been heard by everybody."""
+    ours, theirs = (f"settled {room} {next(ROOMS)}" for _ in range(2))
+    await mixed.bridge.sio.emit(ours, to=room)
+    await mixed.node.do("emit", rooms=[room], event=theirs, args=[])
     for client in EVERYBODY:
-        await mixed.clients.until_heard(client, word)
+        await mixed.clients.until_heard(client, ours)
+        await mixed.clients.until_heard(client, theirs)
 
 
 async def heard_by(mixed, room, event):
@@ -323,3 +326,172 @@ async def test_a_room_is_emptied_by_order_of_a_node_server_on_both_sides_but_for
         assert await mixed.clients.disconnected(client) == "io server disconnect"
     left = await mixed.node.do("fetchSockets", rooms=[doomed])
     assert [each["id"] for each in left] == [mixed.clients.sid("b1")]
+
+
+# -- what the bridge emits beside its turns
+
+
+async def test_an_emit_of_the_bridge_reaches_everybody_once(mixed, room):
+    await mixed.bridge.sio.emit("our word", {"a": [1, "안녕 😀", None, 1.5]}, to=room)
+    assert await heard_by(mixed, room, "our word") == dict.fromkeys(EVERYBODY, 1)
+    for client in EVERYBODY:
+        assert mixed.clients.heard(client, "our word") == [[{"a": [1, "안녕 😀", None, 1.5]}]]
+
+
+@pytest.mark.parametrize(
+    ("data", "heard"),
+    [
+        (None, []),
+        (("a", 2, {"b": [True]}), ["a", 2, {"b": [True]}]),
+        ((b"\x00\x01\xff", "after"), [{"$bytes": "AAH/"}, "after"]),
+        ("x" * 100_000, ["x" * 100_000]),
+    ],
+    ids=["none", "several", "binary", "long"],
+)
+async def test_what_the_bridge_emits_comes_as_it_was_given(mixed, room, data, heard):
+    event = f"given {next(ROOMS)}"
+    await mixed.bridge.sio.emit(event, data, to=room)
+    await settled(mixed, room)
+    for client in ("n1", "n2"):
+        assert mixed.clients.heard(client, event) == [heard]
+
+
+async def test_an_emit_of_the_bridge_to_all_to_several_rooms_and_to_nobody(mixed, room):
+    words = [f"{name} {room}" for name in ("all", "union", "nobody")]
+    await mixed.clients.join(f"{room}-too", "n1", "b1")
+    await mixed.bridge.sio.emit(words[0])
+    await mixed.bridge.sio.emit(words[1], to=[room, f"{room}-too"])
+    await mixed.bridge.sio.emit(words[2], to="no such room")
+    assert await heard_by(mixed, room, words[0]) == dict.fromkeys(EVERYBODY, 1)
+    assert await heard_by(mixed, room, words[1]) == dict.fromkeys(EVERYBODY, 1)
+    assert not await heard_by(mixed, room, words[2])
+
+
+@pytest.mark.parametrize("skipped", EVERYBODY)
+async def test_who_is_skipped_by_the_bridge_hears_nothing(mixed, room, skipped):
+    event = f"skips {skipped}"
+    await mixed.bridge.sio.emit(event, to=room, skip_sid=mixed.clients.sid(skipped))
+    assert set(await heard_by(mixed, room, event)) == set(EVERYBODY) - {skipped}
+
+
+async def test_several_are_skipped_by_the_bridge(mixed, room):
+    await mixed.bridge.sio.emit("says", to=room, skip_sid=[mixed.clients.sid("n1"), mixed.clients.sid("b1")])
+    assert set(await heard_by(mixed, room, "says")) == {"n2", "b2"}
+
+
+async def test_an_emit_of_the_bridge_to_one_client_of_a_node_server(mixed, room):
+    await mixed.bridge.sio.emit(f"to {room}", "you", to=mixed.clients.sid("n2"))
+    assert await heard_by(mixed, room, f"to {room}") == {"n2": 1}
+
+
+async def test_many_emits_of_the_bridge_come_in_order(mixed, room):
+    for number in range(200):
+        await mixed.bridge.sio.emit(f"ours {room}", number, to=room)
+    for client in EVERYBODY:
+        heard = await mixed.clients.until_heard(client, f"ours {room}", 200)
+        assert [number for (number,) in heard] == list(range(200))
+
+
+async def test_a_client_of_a_node_server_answers_the_bridge(mixed, room):
+    sio, answered = mixed.bridge.sio, asyncio.Queue()
+    async with asyncio.timeout(10):
+        for client, question in (("n1", 1), ("n2", b"1")):
+            await sio.emit("ask", question, to=mixed.clients.sid(client), callback=answered.put)
+            assert await answered.get() == {"by": client}
+        await sio.emit("ask", to=room, skip_sid=mixed.clients.sid("b1"), callback=answered.put)
+        assert (await answered.get())["by"] in {"n1", "n2", "b2"}
+    await settled(mixed, room)
+    assert answered.empty()  # it is called once, with the first answer
+
+
+async def test_a_client_of_a_node_server_enters_and_leaves_a_room_by_order_of_the_bridge(mixed, room):
+    sio, other = mixed.bridge.sio, f"{room}-other"
+    for client in ("n1", "b1"):
+        await sio.enter_room(mixed.clients.sid(client), other)
+    await sio.emit(f"in {other}", to=other)
+    assert await heard_by(mixed, room, f"in {other}") == {"n1": 1, "b1": 1}
+    await mixed.node.do("emit", rooms=[other], event=f"of node in {other}", args=[])
+    assert await heard_by(mixed, room, f"of node in {other}") == {"n1": 1, "b1": 1}
+    await sio.leave_room(mixed.clients.sid("n1"), other)
+    await sio.emit(f"again in {other}", to=other)
+    assert await heard_by(mixed, room, f"again in {other}") == {"b1": 1}
+
+
+async def test_a_room_is_closed_on_all_servers_by_order_of_the_bridge(mixed, room):
+    await mixed.bridge.sio.close_room(room)
+    assert await mixed.bridge.everywhere.sockets([room]) == []
+
+
+async def test_a_client_of_a_node_server_is_disconnected_by_order_of_the_bridge(mixed):
+    await mixed.clients.connect("sent away", mixed.node.address)
+    await mixed.bridge.sio.disconnect(mixed.clients.sid("sent away"))
+    assert await mixed.clients.disconnected("sent away") == "io server disconnect"
+
+
+# -- what the bridge asks all servers
+
+
+async def test_the_bridge_knows_who_is_in_a_room_of_all_servers(mixed, room):
+    sids = {client: mixed.clients.sid(client) for client in EVERYBODY}
+    everywhere = mixed.bridge.everywhere
+    found = {socket.sid: socket for socket in await everywhere.sockets([room])}
+    assert set(found) == set(sids.values())
+    assert all({sid, room} <= set(socket.rooms) for sid, socket in found.items())
+    apart = await everywhere.sockets([room], [sids["n1"], sids["b1"]])
+    assert {socket.sid for socket in apart} == {sids["n2"], sids["b2"]}
+    assert set(sids.values()) <= {socket.sid for socket in await everywhere.sockets()}
+    assert await everywhere.sockets(["nobody is here"]) == []
+
+
+async def test_the_bridge_knows_the_rooms_of_all_servers(mixed, room):
+    await mixed.clients.join(f"{room}-of-n", "n1")
+    await mixed.clients.join(42, "n2")
+    rooms = await mixed.bridge.everywhere.rooms()
+    assert {room, f"{room}-of-n", 42, mixed.clients.sid("b2"), mixed.clients.sid("n1")} <= rooms
+
+
+async def test_every_client_of_a_room_acknowledges_to_the_bridge(mixed, room):
+    everywhere = mixed.bridge.everywhere
+    acks = await everywhere.emit_with_ack("ask", 1, rooms=[room])
+    assert sorted(ack["by"] for ack in acks) == sorted(EVERYBODY)
+    acks = await everywhere.emit_with_ack("ask", b"1", rooms=[room], apart=[mixed.clients.sid("b2")])
+    assert sorted(ack["by"] for ack in acks) == ["b1", "n1", "n2"]
+    assert await everywhere.emit_with_ack("ask", rooms=["nobody is here"]) == []
+
+
+async def test_a_client_that_acknowledges_nothing_is_missing(mixed, room):
+    with pytest.raises(AnswersMissing, match="unable to have every answer to an emit") as error:
+        await mixed.bridge.everywhere.emit_with_ack("never_acked", rooms=[room], within_s=0.5)
+    assert sum(each.clients for each in error.value.answers) == len(EVERYBODY)
+
+
+async def test_the_bridge_asks_the_servers_themselves(mixed):
+    everywhere = mixed.bridge.everywhere
+    assert await everywhere.ask_servers("greeting", "hello") == ["hello from Node"]
+    with pytest.raises(AnswersMissing):
+        await everywhere.ask_servers("nobody listens to this", within_s=0.5)
+    everywhere.tell_servers("told", "by the bridge")
+    await mixed.node.until(lambda line: line.get("told") == "by the bridge")
+
+
+@pytest.mark.parametrize("event", ["connection", "connect", "new_namespace", "error"])
+async def test_what_would_end_a_node_server_is_not_said_to_it(mixed, event):
+    with pytest.raises(ClusterMalformed):
+        mixed.bridge.everywhere.tell_servers(event, {})
+    assert await mixed.node.do("serverCount") == 2
+
+
+async def test_clients_of_all_servers_join_leave_and_go_by_order_of_the_bridge(mixed, room):
+    everywhere, other = mixed.bridge.everywhere, f"{room}-by-bridge"
+    everywhere.join([other], [room], [mixed.clients.sid("n2")])
+    in_it = {mixed.clients.sid(client) for client in ("n1", "b1", "b2")}
+    assert {socket.sid for socket in await everywhere.sockets([other])} == in_it
+    everywhere.leave([other], [mixed.clients.sid("n1"), mixed.clients.sid("b1")])
+    assert [socket.sid for socket in await everywhere.sockets([other])] == [mixed.clients.sid("b2")]
+    gone = {"out-n": mixed.node.address, "out-b": mixed.bridge.address}
+    for client, address in gone.items():
+        await mixed.clients.connect(client, address)
+    await mixed.clients.join(f"{room}-doomed", *gone)
+    everywhere.disconnect([f"{room}-doomed"])
+    for client in gone:
+        assert await mixed.clients.disconnected(client) == "io server disconnect"

@@ -33,9 +33,9 @@ local function post_to_others(p, node, room, length, ttl, ...)
   end
 end
 
--- Run the commands that stand in ARGV from `at` on, each behind its length. None may cost the room its message.
-local function run_copies(at)
-  while ARGV[at] do
+-- Run the commands that stand in ARGV from `at` to `last`, each behind its length. None may cost the room its message.
+local function run_copies(at, last)
+  while at <= (last or #ARGV) do
     redis.pcall(unpack(ARGV, at + 1, at + ARGV[at]))
     at = at + ARGV[at] + 1
   end
