@@ -35,9 +35,13 @@ class NodeProcess:
 
     async def _read(self):
         while line := await self.process.stdout.readline():
-            self.said.append(json.loads(line))
+            self.hear(json.loads(line))
             self._more.set()
         self._more.set()
+
+    def hear(self, line):
+        """Keep what it said."""
+        self.said.append(line)
 
     def tell(self, **order):
         self.process.stdin.write(json.dumps(order).encode() + b"\n")
@@ -45,15 +49,26 @@ class NodeProcess:
     async def until(self, seen):
         """Return the first line for which ``seen`` is true; raises where the process ends before."""
         async with asyncio.timeout(ANSWER_S):
+            read = 0
             while True:
-                for line in self.said:
+                for line in self.said[read:]:
                     if seen(line):
                         return line
-                if self._reading.done():
-                    self._reading.result()
-                    raise EOFError(f"the Node process ended: {self.process.returncode}")
-                self._more.clear()
-                await self._more.wait()
+                read = len(self.said)
+                await self._news()
+
+    async def until_so(self, is_so):
+        """Wait until what was said makes it so."""
+        async with asyncio.timeout(ANSWER_S):
+            while not is_so():
+                await self._news()
+
+    async def _news(self):
+        if self._reading.done():
+            self._reading.result()
+            raise EOFError(f"the Node process ended: {self.process.returncode}")
+        self._more.clear()
+        await self._more.wait()
 
     async def stop(self):
         if self.process.returncode is None:
@@ -88,7 +103,7 @@ class LegacyDevice(NodeProcess):
     async def call(self, emit, data):
         known = len(self._acks)
         self.tell(emit=emit, data=data)
-        await self.until(lambda _: len(self._acks) > known)
+        await self.until_so(lambda: len(self._acks) > known)
         return self._acks[-1]
 
     @property

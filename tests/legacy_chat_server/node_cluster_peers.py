@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+from collections import defaultdict
 
 from legacy_chat import NodeProcess
 
@@ -44,32 +45,38 @@ async def node_server(redis_url, **environ):
 class Clients(NodeProcess):
     """The clients of one Node process, each with a name."""
 
+    def __init__(self, process):
+        super().__init__(process)
+        self._of = defaultdict(list)
+
+    def hear(self, line):
+        super().hear(line)
+        self._of[line["client"]].append(line)
+
     async def connect(self, client, address, **options):
         known = self._count("connected", client)
         self.tell(client=client, connect=address, options=options)
-        await self.until(lambda _: self._count("connected", client) > known)
+        await self.until_so(lambda: self._count("connected", client) > known)
 
     async def call(self, client, event, *args):
         known = self._count("ack", client)
         self.tell(client=client, emit=event, args=args)
-        await self.until(lambda _: self._count("ack", client) > known)
-        return [line["ack"] for line in self.said if line["client"] == client and "ack" in line][-1]
+        await self.until_so(lambda: self._count("ack", client) > known)
+        return [line["ack"] for line in self._of[client] if "ack" in line][-1]
 
     async def join(self, room, *clients):
         for client in clients:
-            await self.call(client, "join_room", {"roomId": room})
+            assert (await self.call(client, "join_room", {"roomId": room}))["ok"]
 
     def sid(self, client):
-        return [line["connected"] for line in self.said if line["client"] == client and "connected" in line][
-            -1
-        ]
+        return [line["connected"] for line in self._of[client] if "connected" in line][-1]
 
     def heard(self, client, event):
         """Return the arguments of every such event that the client heard."""
-        return [line["args"] for line in self.said if line["client"] == client and line.get("event") == event]
+        return [line["args"] for line in self._of[client] if line.get("event") == event]
 
     async def until_heard(self, client, event, count=1):
-        await self.until(lambda _: len(self.heard(client, event)) >= count)
+        await self.until_so(lambda: len(self.heard(client, event)) >= count)
         return self.heard(client, event)
 
     async def until_told(self, client, content):
@@ -82,7 +89,7 @@ class Clients(NodeProcess):
         return (await self.until(known))["disconnected"]
 
     def _count(self, what, client):
-        return sum(what in line for line in self.said if line["client"] == client)
+        return sum(what in line for line in self._of[client])
 
 
 @contextlib.asynccontextmanager

@@ -25,6 +25,7 @@ pytestmark = [
 ]
 EVERYBODY = ("n1", "n2", "b1", "b2")
 ROOMS = itertools.count(1)
+NO_LIMITS = {"events_per_second": 1000.0, "events_burst": 1000, "rooms_per_device": 1000}
 FORMS = [
     ("redis", "0"),
     ("redis", "1"),
@@ -40,7 +41,11 @@ async def mixed(request, tmp_path_factory):
     library, specific = request.param
     form = {"REDIS_CLIENT": library, "PUBLISH_ON_SPECIFIC_RESPONSE_CHANNEL": specific}
     with redis_server(tmp_path_factory.mktemp("redis")) as redis:
-        async with node_server(redis.url, **form) as node, bridge_at(redis.url) as bridge, clients() as heard:
+        async with (
+            node_server(redis.url, **form) as node,
+            bridge_at(redis.url, **NO_LIMITS) as bridge,
+            clients() as heard,
+        ):
             await asyncio.gather(*(heard.connect(client, node.address) for client in ("n1", "n2")))
             await asyncio.gather(*(heard.connect(client, bridge.address) for client in ("b1", "b2")))
             await until(lambda: bridge.shared.audience.there)
