@@ -2,17 +2,31 @@
 
 import contextlib
 import json
+from base64 import b64decode
 
 import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge import node_cluster
+from bridge import node_cluster, node_requests, orders
 from bridge.copies import Audience, Copies, classic, python, sharded, streams
 from bridge.errors import ClusterMalformed
 from bridge.messages import MessageChunk, NewMessage
-from bridge.node_cluster import Asking, Channels, Emit, EmitWithAck, Join, Selection, WantSockets
+from bridge.node_cluster import (
+    Asking,
+    Channels,
+    Disconnect,
+    Emit,
+    EmitWithAck,
+    Join,
+    Leave,
+    Selection,
+    ServerSideEmit,
+    WantRooms,
+    WantSockets,
+)
+from bridge.orders import Carried
 
 RECORDED = (
     b"\x93\xa6bridge\x83\xa4type\x02\xa4data\x92\xb0ai_message_chunk\x81\xa3seq\x00\xa3nsp\xa1/"
@@ -212,3 +226,97 @@ def test_a_renamed_event_is_said_under_its_other_name_and_what_cannot_be_said_is
     (command,) = made.of(messages)
     assert msgpack.unpackb(command[2])[1]["data"][0] == "answer"
     assert [type(fault) for fault in faults] == [ClusterMalformed]
+
+
+TO = Selection(("room", 42), ("apart",))
+ROOM_NAMES = st.text() | st.integers(-(2**53), 2**53)
+SELECTIONS = st.builds(
+    Selection, st.lists(ROOM_NAMES, max_size=3).map(tuple), st.lists(ROOM_NAMES, max_size=3).map(tuple)
+)
+EMITS = st.builds(Emit, st.text(), st.lists(SAME_JSON, max_size=3).map(tuple), SELECTIONS)
+REQUESTS = (
+    st.builds(WantSockets, SELECTIONS, st.just(True))
+    | st.builds(WantRooms)
+    | st.builds(Join, SELECTIONS, st.lists(ROOM_NAMES, max_size=3).map(tuple))
+    | st.builds(Leave, SELECTIONS, st.lists(ROOM_NAMES, max_size=3).map(tuple))
+    | st.builds(Disconnect, SELECTIONS)
+    | st.builds(EmitWithAck, EMITS, st.integers(1, 60).map(float))
+)
+
+
+@given(REQUESTS)
+def test_a_request_is_read_as_it_was_said(request_):
+    asking = Asking("bridge-1", "bridge-1?1")
+    assert node_cluster.read_request(node_requests.say(asking, request_)) == (asking, request_)
+
+
+@given(st.text(), st.lists(JSON, max_size=3))
+def test_whatever_is_said_to_servers_is_whole_or_refused(event, arguments):
+    said = ServerSideEmit((event, *arguments))
+    try:
+        asked = json.loads(node_requests.say(Asking("bridge-1", ""), said))
+    except ClusterMalformed:
+        return
+    assert (asked["uid"], asked["type"]) == ("bridge-1", 6)
+    assert "requestId" not in asked  # who has one is answered
+    assert asked["data"][0] not in node_requests.RESERVED
+
+
+def test_bytes_go_as_message_pack_and_all_else_as_json():
+    ask = EmitWithAck(Emit("e", (b"1",), TO), 1.0)
+    asked = msgpack.unpackb(node_requests.say(Asking("bridge", "1"), ask))
+    assert asked["packet"]["data"] == ["e", b"1"]
+    assert node_requests.say(Asking("bridge", "1"), WantRooms()).startswith(b"{")
+
+
+@given(st.binary(max_size=100) | JSON.map(lambda value: json.dumps(value).encode()))
+def test_any_bytes_are_an_answer_or_none_or_malformed(data):
+    with contextlib.suppress(ClusterMalformed):
+        node_requests.read_answer(data)
+
+
+ORDERS = [
+    (orders.Emit("/", Carried(["e", 1]), ["room"], ["s1"]), 3),
+    (orders.Emit("/", Carried(["e"]), None, [], 7), 3),
+    (orders.EnterRoom("/", "s1", "room"), 4),
+    (orders.LeaveRoom("/", "s1", 42), 5),
+    (orders.CloseRoom("/", "room"), 5),
+    (orders.Disconnect("/", "s1"), 6),
+]
+
+
+@pytest.mark.parametrize(("order", "kind"), ORDERS)
+def test_every_format_has_an_order_of_a_node(order, kind):
+    channels, always = Channels("key"), lambda: True
+    formats = (classic(channels), sharded(channels), streams("key"))
+    node, shard, stream = copies(*((make, always) for make in formats)).told(order)
+    assert node[0] == "PUBLISH"
+    assert (shard[0], json.loads(shard[2])["type"]) == ("SPUBLISH", kind)
+    if isinstance(order, orders.Emit) and order.number:
+        assert json.loads(node[2])["requestId"] == "bridge-1:7"
+        assert stream[:2] == ("PUBLISH", "key#/#")
+    else:
+        assert stream[:2] == ("XADD", "key")
+        assert json.loads(stream[-1]) == json.loads(shard[2])["data"]
+
+
+def test_an_order_with_bytes_is_carried_by_every_format_that_can():
+    order = orders.Emit("/", Carried(["e", {"_placeholder": True, "num": 0}], [b"\xff"]), ["room"], [])
+    formats = (classic(Channels()), sharded(Channels()), streams("key"))
+    node, shard, stream = copies(*((make, lambda: True) for make in formats)).told(order)
+    assert msgpack.unpackb(node[2])[1]["data"] == ["e", b"\xff"]
+    assert msgpack.unpackb(shard[2])["data"]["packet"]["data"] == ["e", b"\xff"]
+    assert msgpack.unpackb(b64decode(stream[-1]))["packet"]["data"] == ["e", b"\xff"]
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        orders.Emit("/", Carried(["e"]), [], []),  # no rooms mean everybody to Node servers
+        orders.Emit("/", Carried([7]), None, []),
+        orders.Emit("/other", Carried(["e"]), None, []),
+        orders.Answer(1, Carried([])),
+    ],
+)
+def test_what_is_for_nobody_there_is_not_told(order):
+    assert copies((classic(Channels()), lambda: True)).told(order) == ()

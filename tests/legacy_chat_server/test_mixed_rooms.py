@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 
 import pytest
 import socketio
@@ -13,6 +14,7 @@ from redis_server import redis_server
 from backend_stub.app import ReferenceBackend
 from backend_stub.model import Pace
 from backend_stub.settings import Settings as BackendSettings
+from bridge.errors import AnswersMissing
 from bridge.messages import MessageChunk
 
 pytestmark = [pytest.mark.needs("node"), pytest.mark.needs("redis-server"), pytest.mark.needs("socket.io")]
@@ -125,6 +127,53 @@ async def test_a_message_of_the_chat_server_reaches_the_devices_of_every_bridge_
         for device in (first, second):
             await device.first("new_message", lambda m: answers(m) and m["requestId"] == "r-2")
             assert len(device.of("new_message")) == 4
+
+
+@pytest.mark.parametrize("specific", ["0", "1"])
+async def test_two_bridges_and_two_node_servers_are_one(redis, specific):
+    form = {"REDIS_CLIENT": "ioredis", "PUBLISH_ON_SPECIFIC_RESPONSE_CHANNEL": specific}
+    async with contextlib.AsyncExitStack() as running:
+        enter = running.enter_async_context
+        bridges = [await enter(bridge_at(redis.url)) for _ in range(2)]
+        nodes = [await enter(node_server(redis.url, **form)) for _ in range(2)]
+        heard, sids = await enter(clients()), {}
+        for number, server in enumerate([*bridges, *nodes]):
+            await heard.connect(f"c{number}", server.address)
+            await heard.join("room", f"c{number}")
+            sids[f"c{number}"] = heard.sid(f"c{number}")
+        await until(lambda: all(bridge.shared.audience.there for bridge in bridges))
+        for number, bridge in enumerate(bridges):
+            await bridge.sio.emit("word", number, to="room")
+            await bridge.sio.emit("said", number, to="room", skip_sid=sids["c1"])
+            found = await bridge.everywhere.sockets(["room"])
+            assert sorted(socket.sid for socket in found) == sorted(sids.values())
+            acks = await bridge.everywhere.emit_with_ack("ask", rooms=["room"])
+            assert sorted(ack["by"] for ack in acks) == sorted(sids)
+            servers = await bridge.everywhere.ask_servers("greeting", "hello")
+            assert sorted(map(str, servers)) == ["None", "hello from Node", "hello from Node"]
+            answered = asyncio.Queue()
+            for client in ("c0", "c1", "c2"):
+                await bridge.sio.emit("ask", to=sids[client], callback=answered.put)
+                async with asyncio.timeout(10):
+                    assert await answered.get() == {"by": client}
+            assert answered.empty()
+        for client in sids:
+            await heard.until_heard(client, "word", 2)
+            assert sorted(number for (number,) in heard.heard(client, "word")) == [0, 1]
+            await until(lambda client=client: client == "c1" or len(heard.heard(client, "said")) == 2)
+        assert not heard.heard("c1", "said")
+
+
+async def test_a_server_that_does_not_answer_is_missing_and_is_asked_again_when_it_does(redis):
+    async with bridge_at(redis.url) as bridge, node_server(redis.url) as node:
+        await until(lambda: bridge.shared.audience.there)
+        node.process.send_signal(signal.SIGSTOP)
+        for ask in (bridge.everywhere.sockets, bridge.everywhere.rooms):
+            with pytest.raises(AnswersMissing):
+                await ask(within_s=0.5)
+        node.process.send_signal(signal.SIGCONT)
+        assert await bridge.everywhere.sockets() == []
+        assert not bridge.everywhere._open
 
 
 async def test_a_chat_server_that_is_killed_and_started_again_hears_again(redis):
