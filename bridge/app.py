@@ -10,9 +10,11 @@ from bridge.answers import Answers
 from bridge.backend import HttpBackend
 from bridge.border import Border, in_production
 from bridge.changes import Change
+from bridge.cluster_lines import ShardedLine, StreamsLine
 from bridge.dialects import DIALECTS
 from bridge.doors import drop_in, figures, health, page
 from bridge.doors.admin import AlertsDoor, Bearer, FlagDoor
+from bridge.doors.cluster_servers import ClusterServers
 from bridge.doors.drop_in import DropIn
 from bridge.doors.namespace import BridgeNamespace, EventNames
 from bridge.doors.node_servers import NodeServers
@@ -177,19 +179,27 @@ class App:
         return Everywhere(shared.client, shared.inbox, shared.channels, shared.uid, self._manager.answered)
 
     def _node_servers(self) -> asyncio.Task[None] | None:
-        settings = self._settings
-        if self.shared.client is None or self.everywhere is None:
+        settings, shared, client = self._settings, self.shared, self.shared.client
+        if client is None or settings.node_adapter == "off":
             return None
         crowd = Crowd(self.sio, self._namespace.devices, self._rooms, new_message=settings.new_message_event)
-        door = NodeServers(
-            self.shared.client,
-            self.shared.channels,
-            crowd,
-            self.shared.audience,
-            self._facts,
-            everywhere=self.everywhere,
-            look=settings.node_adapter == "auto",
-        )
+        door: NodeServers | ClusterServers
+        if self.everywhere is not None:
+            looks = settings.node_adapter == "auto"
+            door = NodeServers(
+                client,
+                shared.channels,
+                crowd,
+                shared.audience,
+                self._facts,
+                everywhere=self.everywhere,
+                look=looks,
+            )
+        else:
+            line: ShardedLine | StreamsLine = StreamsLine(client, shared.channels)
+            if settings.node_adapter == "sharded":
+                line = ShardedLine(client, shared.channels, crowd.named)
+            door = ClusterServers(line, crowd, self._facts, uid=shared.uid, answered=self._manager.answered)
         return asyncio.create_task(door.run(), name="node servers")
 
     def _shown_to_admins(self) -> asyncio.Task[None] | None:

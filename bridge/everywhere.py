@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from bridge import node_requests
+from bridge import node_answers, node_requests
 from bridge.errors import AnswersMissing, StoreUnavailable
+from bridge.node_answers import Acked, Answer, Counted, Found, Named, Said, Socket, first
 from bridge.node_cluster import (
     Asking,
     Channels,
@@ -28,7 +29,7 @@ from bridge.node_cluster import (
     WantRooms,
     WantSockets,
 )
-from bridge.node_requests import Acked, Answer, Counted, Found, Named, Said, Socket, callback_id
+from bridge.node_requests import number_in
 from bridge.ports import Inbox
 from bridge.redis_client import RedisClient
 
@@ -100,7 +101,7 @@ class Everywhere:
         """Emit, and return what every client acknowledged with: its first argument, or None."""
         emit = Emit(event, arguments, Selection((*rooms,), (*apart,)))
         answers = await self._ask("an emit", EmitWithAck(emit, within_s), within_s)
-        return [_first(each) for each in answers if isinstance(each, Acked)]
+        return [first(each) for each in answers if isinstance(each, Acked)]
 
     async def ask_servers(self, event: str, *arguments: Any, within_s: float = WITHIN_S) -> list[Any]:
         """Return what all other servers answer; None of a bridge, which has no word for it."""
@@ -132,7 +133,7 @@ class Everywhere:
         """Take what came as an answer, to us or to others. Raises `ClusterMalformed`."""
         if self.uid.encode() not in data:  # every request id of ours begins with it
             return
-        found = node_requests.read_answer(data)
+        found = node_answers.read_answer(data)
         if found is None:
             return
         request_id, answer = found
@@ -143,9 +144,9 @@ class Everywhere:
             self._call_back(request_id, answer)
 
     def _call_back(self, request_id: str, answer: Acked) -> None:
-        number = request_id.rpartition(":")[2]
-        if number.isdecimal() and request_id == callback_id(self.uid, int(number)):
-            self._answered(int(number), answer.arguments)
+        number = number_in(self.uid, request_id)
+        if number is not None:
+            self._answered(number, answer.arguments)
 
     async def _ask(self, what: str, request: Request, within_s: float, *, but: int = 0) -> list[Answer]:
         if len(self._open) >= QUESTIONS_LIMIT:
@@ -174,7 +175,3 @@ class Everywhere:
     def _say(self, request: Request, request_id: str = "") -> None:
         said = node_requests.say(Asking(self.uid, request_id), request)
         self._inbox.order("", copies=[("PUBLISH", self._channels.request, said)])
-
-
-def _first(acked: Acked) -> Any:
-    return acked.arguments[0] if acked.arguments else None

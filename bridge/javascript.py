@@ -24,24 +24,12 @@ _FAULTS = (ValueError, TypeError, OverflowError, RecursionError)
 
 def packed(value: Any) -> bytes:
     """Return ``value`` as MessagePack."""
-    try:
-        try:
-            return bytes(msgpack.packb(value))
-        except (UnicodeEncodeError, OverflowError, TypeError):
-            return bytes(msgpack.packb(_sayable(value)))
-    except _FAULTS as exc:
-        raise ClusterMalformed(f"unable to say it to other servers; {type(exc).__name__}") from exc
+    return _said(msgpack.packb, value)
 
 
 def as_json(value: Any) -> bytes:
     """Return ``value`` as JSON."""
-    try:
-        try:
-            return _JSON.encode(value).encode()
-        except ValueError:
-            return _JSON.encode(_sayable(value)).encode()
-    except _FAULTS as exc:
-        raise ClusterMalformed(f"unable to say it to other servers; {type(exc).__name__}") from exc
+    return _said(lambda said: _JSON.encode(said).encode(), value)
 
 
 def as_json_or_packed(value: Any) -> bytes:
@@ -68,6 +56,16 @@ def from_json(data: bytes) -> Any:
         return _heard(_sayable(json.loads(data)), 0)
     except _FAULTS as exc:
         raise ClusterMalformed(f"unable to read a message; {type(exc).__name__}") from exc
+
+
+def _said(make: Callable[[Any], Any], value: Any) -> bytes:
+    try:
+        try:
+            return bytes(make(value))
+        except (ValueError, OverflowError, TypeError):
+            return bytes(make(_sayable(value)))
+    except _FAULTS as exc:
+        raise ClusterMalformed(f"unable to say it to other servers; {type(exc).__name__}") from exc
 
 
 def _check_size(data: bytes) -> None:

@@ -9,12 +9,12 @@ Source: dist/index.js of @socket.io/redis-adapter 8.3.0, and of socket.io-redis 
 
 import contextlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bridge.errors import ClusterMalformed
-from bridge.javascript import as_json, from_json, packed, unpacked
+from bridge.javascript import from_json, packed, unpacked
 
 Room = str | int | float
 """A room as a Node server names it: a socket's own id is a room too, and JavaScript has only one number."""
@@ -56,6 +56,10 @@ class Channels:
         Who asks whether Node servers are there counts subscribers of the names: patterns are none.
         """
         return [_quoted(name) for name in (self.response, *map(self.response_to, uids))]
+
+    def of_server(self, uid: str) -> str:
+        """Return where one server, or a room, of those that `bridge.cluster_adapter` knows is spoken to."""
+        return f"{self.to_all}{uid}#"
 
     @property
     def to_all(self) -> str:
@@ -202,36 +206,6 @@ def opts_of(to: Selection) -> dict[str, Any]:
     return {"rooms": [*to.rooms], "except": [*to.apart]}
 
 
-def sockets_answer(request_id: str, sockets: Sequence[str | Mapping[str, Any]]) -> bytes:
-    """Return the answer to `WantSockets`: ids, or ``{id, handshake, rooms, data}`` of each."""
-    return as_json({"requestId": request_id, "sockets": [*sockets]})
-
-
-def rooms_answer(request_id: str, rooms: Iterable[Room]) -> bytes:
-    """Return the answer to `WantRooms`."""
-    return as_json({"requestId": request_id, "rooms": [*rooms]})
-
-
-def done_answer(request_id: str) -> bytes:
-    """Return the answer to a request for one socket that was done."""
-    return as_json({"requestId": request_id})
-
-
-def server_side_answer(request_id: str, data: Any = None) -> bytes:
-    """Return the answer to `ServerSideEmit`; it always goes to all."""
-    return as_json({"type": 6, "requestId": request_id, "data": data})
-
-
-def count_answer(request_id: str, count: int) -> bytes:
-    """Return the first answer to `EmitWithAck`."""
-    return as_json({"type": 8, "requestId": request_id, "clientCount": count})
-
-
-def ack_answer(request_id: str, ack: Any) -> bytes:
-    """Return the ack of one socket, its first argument."""
-    return packed({"type": 9, "requestId": request_id, "packet": ack})
-
-
 # -- what Node servers say
 
 
@@ -239,7 +213,7 @@ def read_emit(data: bytes) -> Emit | None:
     """Return a published emit, None where it is of another namespace. Raises `ClusterMalformed`."""
     match unpacked(data):
         case [_, dict() as packet, dict() as opts]:
-            return _emit(packet, opts) if packet.get("nsp", NAMESPACE) == NAMESPACE else None
+            return read_packet(packet, opts) if packet.get("nsp", NAMESPACE) == NAMESPACE else None
     raise ClusterMalformed("unable to read an emit; it has another shape")
 
 
@@ -254,26 +228,26 @@ def read_request(data: bytes) -> tuple[Asking, Request] | None:
 
 
 def _fetch(asked: dict[str, Any]) -> WantSockets:
-    return WantSockets(_selection(_object(asked, "opts")), whole=True)
+    return WantSockets(read_selection(read_object(asked, "opts")), whole=True)
 
 
 def _join(asked: dict[str, Any]) -> Join:
     to, alone = _whom(asked)
-    return Join(to, _rooms([asked.get("room")] if alone else asked.get("rooms")), alone)
+    return Join(to, read_rooms([asked.get("room")] if alone else asked.get("rooms")), alone)
 
 
 def _leave(asked: dict[str, Any]) -> Leave:
     to, alone = _whom(asked)
-    return Leave(to, _rooms([asked.get("room")] if alone else asked.get("rooms")), alone)
+    return Leave(to, read_rooms([asked.get("room")] if alone else asked.get("rooms")), alone)
 
 
 def _emit_with_ack(asked: dict[str, Any]) -> EmitWithAck:
-    opts = _object(asked, "opts")
-    return EmitWithAck(_emit(_object(asked, "packet"), opts), _timeout_s(opts.get("flags")))
+    opts = read_object(asked, "opts")
+    return EmitWithAck(read_packet(read_object(asked, "packet"), opts), read_timeout_s(opts.get("flags")))
 
 
 _REQUESTS: Mapping[int, Callable[[dict[str, Any]], Request]] = {
-    0: lambda asked: WantSockets(Selection(_rooms(asked.get("rooms"))), whole=False),
+    0: lambda asked: WantSockets(Selection(read_rooms(asked.get("rooms"))), whole=False),
     1: lambda _: WantRooms(),
     2: _join,
     3: _leave,
@@ -288,33 +262,37 @@ def _whom(asked: dict[str, Any]) -> tuple[Selection, bool]:
     """Return who is meant, and whether it is one socket alone, as older versions ask."""
     match asked:
         case {"opts": dict() as opts}:
-            return _selection(opts), False
+            return read_selection(opts), False
         case {"sid": str(sid)}:
             return Selection((sid,)), True
     raise ClusterMalformed("unable to read a request; it says not for whom")
 
 
-def _object(asked: dict[str, Any], name: str) -> dict[str, Any]:
+def read_object(asked: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return an object in a request. Raises `ClusterMalformed`, as all of these do."""
     value = asked.get(name)
     if not isinstance(value, dict):
         raise ClusterMalformed(f"unable to read a request; its {name} is no object")
     return value
 
 
-def _emit(packet: dict[str, Any], opts: dict[str, Any]) -> Emit:
+def read_packet(packet: dict[str, Any], opts: dict[str, Any]) -> Emit:
+    """Return the event that a packet holds."""
     flags = opts.get("flags")
     volatile = isinstance(flags, dict) and flags.get("volatile") is True
     match packet:
         case {"type": 2 | 5, "data": [str(event), *arguments]}:
-            return Emit(event, tuple(arguments), _selection(opts), volatile)
+            return Emit(event, tuple(arguments), read_selection(opts), volatile)
     raise ClusterMalformed("unable to read a packet; it is no event")
 
 
-def _selection(opts: dict[str, Any]) -> Selection:
-    return Selection(_rooms(opts.get("rooms")), _rooms(opts.get("except")))
+def read_selection(opts: dict[str, Any]) -> Selection:
+    """Return who is meant."""
+    return Selection(read_rooms(opts.get("rooms")), read_rooms(opts.get("except")))
 
 
-def _rooms(named: Any) -> tuple[Room, ...]:
+def read_rooms(named: Any) -> tuple[Room, ...]:
+    """Return rooms; what is no name of one is nobody's room."""
     if named is None:
         return ()
     if not isinstance(named, list):
@@ -327,7 +305,8 @@ def _text(asked: dict[str, Any], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _timeout_s(flags: Any) -> float:
+def read_timeout_s(flags: Any) -> float:
+    """Return how long acks are waited for."""
     match flags:
         case {"timeout": int() | float() as timeout_ms} if 0 < timeout_ms <= ACK_LIMIT_S * 1000:
             return timeout_ms / 1000

@@ -1,15 +1,13 @@
-"""What the bridge asks and orders of Node servers with ``@socket.io/redis-adapter``, and what they answer.
+"""What the bridge asks and orders of Node servers with ``@socket.io/redis-adapter``.
 
-Values in, bytes out, and back, as in `bridge.node_cluster`: whole, or `ClusterMalformed`. A request is said
-in JSON wherever that can hold it: servers older than 7.2 read nothing else, and some end when they cannot.
+Values in, bytes out, as in `bridge.node_cluster`: whole, or `ClusterMalformed`. A request is said in JSON
+wherever that can hold it: servers older than 7.2 read nothing else, and some end when they cannot.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, assert_never
 
 from bridge.errors import ClusterMalformed
-from bridge.javascript import as_json_or_packed, from_json, unpacked
+from bridge.javascript import as_json_or_packed
 from bridge.node_cluster import (
     Asking,
     Disconnect,
@@ -18,64 +16,15 @@ from bridge.node_cluster import (
     Leave,
     Move,
     Request,
-    Room,
     ServerSideEmit,
     WantRooms,
     WantSockets,
     opts_of,
     packet_of,
-    same_room,
 )
 
 RESERVED = frozenset({"connect", "connection", "new_namespace", "error"})
 """What Node servers say to themselves, and would take from others as said so."""
-
-
-@dataclass(frozen=True, slots=True)
-class Socket:
-    """A client of any server: its id, the rooms it is in, and what its server keeps with it."""
-
-    sid: str
-    rooms: tuple[Room, ...]
-    data: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The sockets of one server."""
-
-    sockets: tuple[Socket, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """The rooms of one server."""
-
-    rooms: tuple[Room, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What one server says to a `ServerSideEmit`."""
-
-    data: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """So many clients of one server are to acknowledge an event."""
-
-    clients: int
-
-
-@dataclass(frozen=True, slots=True)
-class Acked:
-    """What one client acknowledged with: one argument, or none."""
-
-    arguments: tuple[Any, ...]
-
-
-Answer = Found | Named | Said | Counted | Acked
 
 
 def callback_id(uid: str, number: int) -> str:
@@ -83,22 +32,17 @@ def callback_id(uid: str, number: int) -> str:
     return f"{uid}:{number}"
 
 
+def number_in(uid: str, request_id: str) -> int | None:
+    """Return the number of the callback, None where the request is none of the node ``uid``."""
+    number = request_id.rpartition(":")[2]
+    known = number.isascii() and number.isdecimal() and request_id == callback_id(uid, int(number))
+    return int(number) if known else None
+
+
 def say(asking: Asking, request: Request) -> bytes:
     """Return a request as it is published. Raises `ClusterMalformed` where it cannot be said."""
     named = {"requestId": asking.request_id} if asking.request_id else {}
     return as_json_or_packed({"uid": asking.uid, **named, **_fields(request)})
-
-
-def read_answer(data: bytes) -> tuple[str, Answer] | None:
-    """Return which request is answered, and how; None for what is no answer to one of ours.
-
-    Raises `ClusterMalformed`.
-    """
-    match from_json(data) if data.startswith(b"{") else unpacked(data):
-        case {"requestId": str(request_id), **said}:
-            answer = _answer(said)
-            return None if answer is None else (request_id, answer)
-    raise ClusterMalformed("unable to read an answer; it is of another shape")
 
 
 def _fields(request: Request) -> dict[str, Any]:
@@ -136,29 +80,3 @@ def _for_servers(said: tuple[Any, ...]) -> list[Any]:
         case [str(event), *_] if event not in RESERVED:
             return [*said]
     raise ClusterMalformed("unable to say it to servers; the event has no name, or one that is theirs")
-
-
-def _answer(said: dict[Any, Any]) -> Answer | None:
-    match said:
-        case {"type": 6}:
-            return Said(said.get("data"))
-        case {"type": 8, "clientCount": int(clients)} if clients >= 0:
-            return Counted(clients)
-        case {"type": 9}:
-            return Acked((said["packet"],) if "packet" in said else ())
-        case {"sockets": list(sockets)}:
-            return Found(tuple(_sockets(sockets)))
-        case {"rooms": list(rooms)}:
-            return Named(_rooms(rooms))
-    return None
-
-
-def _sockets(found: list[Any]) -> Iterable[Socket]:
-    for each in found:
-        match each:
-            case {"id": str(sid), "rooms": list(rooms)}:
-                yield Socket(sid, _rooms(rooms), each.get("data"))
-
-
-def _rooms(named: list[Any]) -> tuple[Room, ...]:
-    return tuple(room for each in named if (room := same_room(each)) is not None)

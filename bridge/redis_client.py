@@ -4,8 +4,9 @@ The library tries nothing twice: only what is asked here may be repeated, and kn
 """
 
 import asyncio
+import contextlib
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from importlib import resources
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -163,12 +164,50 @@ class RedisClient:
 
 
 class Ear:
-    """A subscription to ``patterns`` and ``channels``; what is published while it is cut is not heard."""
+    """A subscription to ``patterns`` and ``channels``; what is published while it is cut is not heard.
 
-    def __init__(self, client: RedisClient, patterns: Sequence[str], channels: Sequence[str]) -> None:
+    ``shards`` are sharded channels, which need Redis 7; `follow` changes them.
+    """
+
+    def __init__(
+        self,
+        client: RedisClient,
+        patterns: Sequence[str] = (),
+        channels: Sequence[str] = (),
+        shards: Iterable[str] = (),
+    ) -> None:
         self._client = client
         self._patterns, self._channels = patterns, channels
+        self._shards = frozenset(shards)
         self._subscription: PubSub | None = None
+
+    async def published(self) -> AsyncIterator[tuple[bytes, bytes]]:
+        """Give channel and data of what is published, for as long as it is iterated.
+
+        Survives every loss of the connection.
+        """
+        pause_s = BACK_OFF_S[0]
+        while True:
+            try:
+                heard = await self.hear()
+                pause_s = BACK_OFF_S[0]
+            except TROUBLE:
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, BACK_OFF_S[1])
+                continue
+            for each in heard:
+                yield each
+
+    async def follow(self, shards: frozenset[str]) -> None:
+        """Listen to these sharded channels from now on, and to no others."""
+        before, self._shards = self._shards, shards
+        if self._subscription is None:
+            return  # the next one begins with them
+        with contextlib.suppress(*TROUBLE):  # it is dead: the same
+            if new := shards - before:
+                await self._client.whole(self._subscription.ssubscribe(*new))
+            if old := before - shards:
+                await self._client.whole(self._subscription.sunsubscribe(*old))
 
     async def hear(self) -> list[tuple[bytes, bytes]]:
         """Wait for what is published, for a while: channel and data of each, in order, or nothing.
@@ -190,7 +229,7 @@ class Ear:
         heard: list[tuple[bytes, bytes]] = []
         message = await self._first(self._subscription)
         while message is not None:
-            if message["type"] in ("message", "pmessage"):
+            if message["type"] in PubSub.PUBLISH_MESSAGE_TYPES:
                 heard.append((message["channel"], message["data"]))
             if len(heard) >= HEARD_AT_ONCE:
                 break  # before the next is taken: it would be lost
@@ -199,8 +238,13 @@ class Ear:
 
     async def _subscribed(self) -> PubSub:
         subscription: PubSub = self._client.reader.pubsub()
-        await subscription.psubscribe(*self._patterns)
-        await subscription.subscribe(*self._channels)
+        for subscribe, names in (
+            (subscription.psubscribe, self._patterns),
+            (subscription.subscribe, self._channels),
+            (subscription.ssubscribe, self._shards),
+        ):
+            if names:
+                await subscribe(*names)
         return subscription
 
     async def _first(self, subscription: PubSub) -> Any:

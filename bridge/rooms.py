@@ -78,6 +78,11 @@ class Rooms:
         """How many devices are in a room."""
         return len(self._joined)
 
+    @property
+    def named(self) -> AbstractSet[Id]:
+        """The rooms that devices are in, or were until they are swept."""
+        return self._rooms.keys()
+
     def members(self, room_id: object) -> Iterable[Device]:
         """Return the devices of a room on this node."""
         room = self._rooms.get(room_id)  # type: ignore[call-overload]  # who asks may name anything

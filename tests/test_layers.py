@@ -95,7 +95,15 @@ TABLE = {
     "bridge.javascript": ({"bridge.errors"}, {"msgpack"}),
     "bridge.node_cluster": ({"bridge.errors", "bridge.javascript"}, set()),
     "bridge.node_requests": ({"bridge.errors", "bridge.javascript", "bridge.node_cluster"}, set()),
-    "bridge.cluster_adapter": ({"bridge.errors", "bridge.javascript", "bridge.node_cluster"}, set()),
+    "bridge.node_answers": ({"bridge.errors", "bridge.javascript", "bridge.node_cluster"}, set()),
+    "bridge.cluster_adapter": (
+        {"bridge.errors", "bridge.javascript", "bridge.node_answers", "bridge.node_cluster"},
+        set(),
+    ),
+    "bridge.cluster_lines": (
+        {"bridge.cluster_adapter", "bridge.javascript", "bridge.node_cluster", "bridge.redis_client"},
+        set(),
+    ),
     "bridge.copies": (
         CORE
         | PORTS
@@ -103,7 +111,9 @@ TABLE = {
         set(),
     ),
     "bridge.everywhere": (
-        CORE | PORTS | {"bridge.node_cluster", "bridge.node_requests", "bridge.redis_client"},
+        CORE
+        | PORTS
+        | {"bridge.node_answers", "bridge.node_cluster", "bridge.node_requests", "bridge.redis_client"},
         set(),
     ),
     "bridge.stores.redis_flag": (CORE | PORTS | {"bridge.redis_client"}, set()),
@@ -166,14 +176,25 @@ TABLE = {
     "bridge.sockets.confirmations": (CORE | PORTS | {"bridge.sockets.device"}, set()),
     "bridge.sockets.manager": (CORE | PORTS, {"socketio"}),
     "bridge.sockets.crowd": (
-        CORE | {"bridge.node_cluster", "bridge.rooms", "bridge.sockets.device"},
+        CORE | {"bridge.node_answers", "bridge.node_cluster", "bridge.rooms", "bridge.sockets.device"},
         {"engineio", "socketio"},
+    ),
+    "bridge.sockets.obliging": (
+        CORE | PORTS | {"bridge.node_answers", "bridge.node_cluster", "bridge.sockets.crowd"},
+        set(),
     ),
     "bridge.doors.node_servers": (
         CORE
         | PORTS
-        | {"bridge.node_cluster", "bridge.copies", "bridge.everywhere", "bridge.redis_client"}
-        | {"bridge.sockets.crowd"},
+        | {"bridge.copies", "bridge.everywhere", "bridge.node_answers", "bridge.node_cluster"}
+        | {"bridge.redis_client", "bridge.sockets.crowd", "bridge.sockets.obliging"},
+        set(),
+    ),
+    "bridge.doors.cluster_servers": (
+        CORE
+        | PORTS
+        | {"bridge.cluster_adapter", "bridge.cluster_lines", "bridge.node_answers", "bridge.node_cluster"}
+        | {"bridge.node_requests", "bridge.sockets.crowd", "bridge.sockets.obliging"},
         set(),
     ),
     "bridge.doors.figures": ({"bridge.metrics"}, {"aiohttp"}),

@@ -8,37 +8,25 @@ and ``serverSideEmit`` fail: so every request is answered, if need be with nothi
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
-from typing import Any, assert_never
+from typing import Any
 
-from bridge import node_cluster
+from bridge import node_answers, node_cluster
 from bridge.copies import Audience
 from bridge.errors import ClusterMalformed, StoreUnavailable
 from bridge.everywhere import Everywhere
-from bridge.node_cluster import (
-    UID,
-    Asking,
-    Channels,
-    Disconnect,
-    EmitWithAck,
-    Join,
-    Leave,
-    Request,
-    ServerSideEmit,
-    WantRooms,
-    WantSockets,
-)
+from bridge.node_answers import Reply, Said
+from bridge.node_cluster import UID, Asking, Channels, ServerSideEmit
 from bridge.ports import Telemetry
-from bridge.redis_client import BACK_OFF_S, TROUBLE, Ear, RedisClient
+from bridge.redis_client import Ear, RedisClient
 from bridge.sockets.crowd import Crowd
+from bridge.sockets.obliging import Obliging
 
 LOOK_S = 1.0
 """How often it is looked whether Node servers are there."""
 GONE_LOOKS = 5
 """So often in a row nobody was there before they are gone: behind a restart of Redis they are late."""
-DOING_LIMIT = 1000
-"""So many answers and disconnections may be under way; beyond it they are left out."""
 
 
 class NodeServers:
@@ -66,8 +54,7 @@ class NodeServers:
         self._looks = look
         self._unseen = 0
         self._request, self._response = channels.request.encode(), channels.response.encode()
-        self._doing: set[asyncio.Task[None]] = set()
-        self._closed = False
+        self._obliging = Obliging(crowd, telemetry)
 
     async def run(self) -> None:
         """Listen, and look, until cancelled; survives every loss of the connection."""
@@ -77,10 +64,7 @@ class NodeServers:
                 if self._looks:
                     group.create_task(self._look_on(), name="look for node servers")
         finally:
-            self._closed = True
-            for task in self._doing:
-                task.cancel()
-            await asyncio.gather(*self._doing, return_exceptions=True)
+            await self._obliging.close()
 
     async def look(self) -> None:
         """Know whether Node servers are there: they alone listen for answers. Raises `StoreUnavailable`."""
@@ -99,17 +83,8 @@ class NodeServers:
     async def _listen(self) -> None:
         patterns = [self._channels.of_rooms, *self._channels.answers_to(UID, self._everywhere.uid)]
         ear = Ear(self._redis, patterns, [self._channels.to_all, self._channels.request])
-        pause_s = BACK_OFF_S[0]
-        while True:
-            try:
-                published = await ear.hear()
-                pause_s = BACK_OFF_S[0]
-            except TROUBLE:
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, BACK_OFF_S[1])
-                continue
-            for channel, data in published:
-                await self._take(channel, data)
+        async for channel, data in ear.published():
+            await self._take(channel, data)
 
     async def _take(self, channel: bytes, data: bytes) -> None:
         try:
@@ -140,63 +115,17 @@ class NodeServers:
         asking, request = found
         if asking.uid == self._everywhere.uid and isinstance(request, ServerSideEmit):
             return  # it is for the others; of anything else this server answers for its own clients
-        answer = await self._done(asking, request)
-        if answer is not None:
-            self._do(self._publish(asking, answer, to_all=isinstance(request, ServerSideEmit)))
+        await self._obliging.do(request, partial(self._reply, asking))
 
-    async def _done(self, asking: Asking, request: Request) -> bytes | None:
-        """Do what was asked, in the order of the asking, and return the answer if one is awaited."""
-        match request:
-            case WantSockets(to, whole):
-                sockets = self._crowd.described(to) if whole else self._crowd.sids(to)
-                return node_cluster.sockets_answer(asking.request_id, sockets)
-            case WantRooms():
-                return node_cluster.rooms_answer(asking.request_id, self._crowd.rooms())
-            case ServerSideEmit():
-                known = asking.request_id
-                return node_cluster.server_side_answer(known) if known else None
-            case EmitWithAck():
-                count = self._crowd.emit_with_ack(request, partial(self._acked, asking))
-                return node_cluster.count_answer(asking.request_id, count)
-            case Join() | Leave() | Disconnect():
-                found = await self._moved(request)
-                return node_cluster.done_answer(asking.request_id) if request.alone and found else None
-            case _:
-                assert_never(request)
-
-    async def _moved(self, request: Join | Leave | Disconnect) -> int:
-        match request:
-            case Join(to, rooms):
-                return await self._crowd.join(to, rooms)
-            case Leave(to, rooms):
-                return self._crowd.leave(to, rooms)
-            case Disconnect(to):
-                sids = self._crowd.sids(to)
-                for sid in sids:
-                    self._do(self._crowd.disconnect(sid))
-                return len(sids)
-            case _:
-                assert_never(request)
-
-    def _acked(self, asking: Asking, said: Any) -> None:
+    async def _reply(self, asking: Asking, said: Reply) -> None:
+        if isinstance(said, Said) and not asking.request_id:
+            return
         try:
-            self._do(self._publish(asking, node_cluster.ack_answer(asking.request_id, said)))
+            answer = node_answers.reply(asking.request_id, said)
         except ClusterMalformed:
             self.malformed += 1
-
-    def _do(self, doing: Coroutine[Any, Any, None]) -> None:
-        """Have something done beside the listening, which it must not hold up."""
-        if self._closed or len(self._doing) >= DOING_LIMIT:
-            doing.close()
-            return
-        task = asyncio.create_task(doing)
-        self._doing.add(task)
-        task.add_done_callback(self._did)
-
-    def _did(self, task: asyncio.Task[None]) -> None:
-        self._doing.discard(task)
-        if not task.cancelled() and (fault := task.exception()) is not None:
-            self._telemetry.fault(fault)
+        else:
+            await self._publish(asking, answer, to_all=isinstance(said, Said))
 
     async def _publish(self, asking: Asking, answer: bytes, *, to_all: bool = False) -> None:
         """Answer the one that asked, on its own channel where it listens to that, else on the one of all."""

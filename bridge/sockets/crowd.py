@@ -12,24 +12,13 @@ from engineio.packet import Packet as EnginePacket
 from socketio.packet import EVENT, Packet
 
 from bridge.events import valid_id
+from bridge.node_answers import Socket
 from bridge.node_cluster import NAMESPACE, Emit, EmitWithAck, Room, Selection, same_room
 from bridge.rooms import Rooms
 from bridge.sockets.device import SocketDevice
 
 NUMBER_LENGTH = 20
 """No 64-bit integer is written with more characters."""
-NO_HANDSHAKE = {
-    "headers": {},
-    "time": "",
-    "address": "",
-    "xdomain": False,
-    "secure": False,
-    "issued": 0,
-    "url": "",
-    "query": {},
-    "auth": {},
-}
-"""What is told of how a device connected: nothing, it may hold secrets."""
 
 
 class JoinedRooms:
@@ -79,17 +68,15 @@ class Crowd:
         """Return the ids of those in ``to``."""
         return [device.sid for device in self._among(to)]
 
-    def described(self, to: Selection) -> list[dict[str, Any]]:
+    def described(self, to: Selection) -> list[Socket]:
         """Return what a Node server is told of those in ``to``."""
-        return [
-            {
-                "id": device.sid,
-                "handshake": NO_HANDSHAKE,
-                "rooms": self._rooms_of(device.sid),
-                "data": {},
-            }
-            for device in self._among(to)
-        ]
+        return [Socket(device.sid, tuple(self._rooms_of(device.sid)), {}) for device in self._among(to)]
+
+    def named(self) -> set[Room]:
+        """Return the rooms that somebody here is in, or was a moment ago; no device's own."""
+        entered = self._server.manager.rooms.get(NAMESPACE, {}).keys()
+        found: set[Room] = (self._rooms.named | entered) - self._devices.keys() - {None}
+        return found
 
     def emit(self, emit: Emit) -> None:
         """Let those hear an event for whom it is."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge import node_cluster, node_requests, orders
+from bridge import node_answers, node_cluster, node_requests, orders
 from bridge.copies import Audience, Copies, classic, python, sharded, streams
 from bridge.errors import ClusterMalformed
 from bridge.messages import MessageChunk, NewMessage
@@ -272,7 +272,7 @@ def test_bytes_go_as_message_pack_and_all_else_as_json():
 @given(st.binary(max_size=100) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes_are_an_answer_or_none_or_malformed(data):
     with contextlib.suppress(ClusterMalformed):
-        node_requests.read_answer(data)
+        node_answers.read_answer(data)
 
 
 ORDERS = [

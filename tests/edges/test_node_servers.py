@@ -14,6 +14,7 @@ from bridge import node_cluster
 from bridge.copies import Audience
 from bridge.doors.node_servers import NodeServers
 from bridge.everywhere import Everywhere
+from bridge.node_answers import Socket, described
 from bridge.node_cluster import Channels, Selection
 from bridge.redis_client import HEARD_AT_ONCE, RedisClient
 from bridge.stores.memory import MemoryInbox
@@ -40,7 +41,7 @@ class OneSocket:
         return ["s1"] if to in (Selection(), Selection(("room",)), Selection(("s1",))) else []
 
     def described(self, to):
-        return [{"id": sid} for sid in self.sids(to)]
+        return [Socket(sid, (), {}) for sid in self.sids(to)]
 
     def emit(self, emit):
         if emit.event == "fault":
@@ -153,7 +154,7 @@ REQUESTS = [
     ({"type": 2, "sid": "s1", "room": "new"}, {}),
     ({"type": 3, "sid": "s1", "room": "old"}, {}),
     ({"type": 4, "sid": "s1", "close": True}, {}),
-    ({"type": 5, "opts": {"rooms": [], "except": []}}, {"sockets": [{"id": "s1"}]}),
+    ({"type": 5, "opts": {"rooms": [], "except": []}}, {"sockets": [described(Socket("s1", (), {}))]}),
     ({"type": 5, "opts": {"rooms": ["other"], "except": []}}, {"sockets": []}),
 ]
 

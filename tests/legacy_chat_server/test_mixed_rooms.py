@@ -233,7 +233,7 @@ async def test_servers_with_the_other_adapters_hear_what_a_bridge_says(redis, ad
             await say_in(bridge, room, [MessageChunk("q", room, "m", seq, f"{seq} ")])
         chunks = await heard.until_heard("n1", "ai_message_chunk", 20)
         assert [chunk["seq"] for (chunk,) in chunks] == list(range(1, 21))
-        assert await node.do("serverCount") == 1
+        assert await node.do("serverCount") == 2
 
 
 async def test_a_server_of_python_socketio_hears_what_a_bridge_says(redis, unused_tcp_port):
