@@ -50,12 +50,13 @@ class Channels:
         """The pattern of all names where Node servers publish an emit to exactly one room."""
         return _quoted(self.to_all) + "*#"
 
-    def answers_to(self, *uids: str) -> list[str]:
-        """Return the patterns of the names where answers to ``uids`` come.
+    @property
+    def of_answers(self) -> str:
+        """The pattern of the one name where answers to any server come.
 
-        Who asks whether Node servers are there counts subscribers of the names: patterns are none.
+        Who wants to know whether Node servers are there counts who listens to the name: a pattern is nobody.
         """
-        return [_quoted(name) for name in (self.response, *map(self.response_to, uids))]
+        return _quoted(self.response)
 
     def of_server(self, uid: str) -> str:
         """Return where one server, or a room, of those that `bridge.cluster_adapter` knows is spoken to."""

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Literal, assert_never
 
 from bridge.errors import SettingsError, StoreUnavailable
-from bridge.node_cluster import Channels
+from bridge.node_cluster import UID, Channels
 from bridge.redis_client import RedisClient
 from bridge.settings import Settings
 
@@ -125,9 +125,13 @@ async def listening(client: RedisClient, python_channel: str = "") -> list[Clust
     with contextlib.suppress(StoreUnavailable):  # before Redis 7 there are none
         shards = await ask(partial(commands.pubsub_shardchannels, f"*{_ENDS.to_all}"))
     python = {USUAL_PYTHON_CHANNEL, python_channel} - {""}
+    of_bridges = _ENDS.of_server(UID)
+    our_shards = [shard.removesuffix(_ENDS.to_all.encode()) + of_bridges.encode() for shard in shards]
+    bridges = await _counted(ask, commands.pubsub_shardnumsub, "sharded", our_shards, of_bridges)
+    sharded = await _counted(ask, commands.pubsub_shardnumsub, "sharded", shards, _ENDS.to_all)
     found = [
         *await _counted(ask, commands.pubsub_numsub, "classic", answered, _ENDS.response),
-        *await _counted(ask, commands.pubsub_shardnumsub, "sharded", shards, _ENDS.to_all),
+        *_but(sharded, bridges),
         *_with_streams(private),
         *await _counted(ask, commands.pubsub_numsub, "python", [each.encode() for each in python], ""),
     ]
@@ -147,6 +151,14 @@ async def _counted(
     pairs = await ask(partial(count, *channels))
     named = ((name.decode(errors="replace").removesuffix(end), int(servers)) for name, servers in pairs)
     return [Cluster(kind, name, servers) for name, servers in named if servers]
+
+
+def _but(clusters: list[Cluster], bridges: list[Cluster]) -> Iterator[Cluster]:
+    """Give the clusters without the bridges that listen as their servers do."""
+    ours = {cluster.name: cluster.servers for cluster in bridges}
+    for each in clusters:
+        if others := max(0, each.servers - ours.get(each.name, 0)):
+            yield Cluster(each.kind, each.name, others)
 
 
 def _with_streams(channels: Iterable[bytes]) -> Iterator[Cluster]:

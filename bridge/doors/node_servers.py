@@ -29,6 +29,12 @@ GONE_LOOKS = 5
 """So often in a row nobody was there before they are gone: behind a restart of Redis they are late."""
 
 
+def ear_for(client: RedisClient, channels: Channels, uid: str) -> Ear:
+    """Return what hears all that Node servers say to bridges, and to the node ``uid``."""
+    own = (channels.response_to(UID), channels.response_to(uid))
+    return Ear(client, (channels.of_rooms, channels.of_answers), (channels.to_all, channels.request, *own))
+
+
 class NodeServers:
     """Listens for them while `run` runs; ``audience`` knows whether they are there, if we ``look``."""
 
@@ -81,9 +87,7 @@ class NodeServers:
             await asyncio.sleep(LOOK_S)
 
     async def _listen(self) -> None:
-        patterns = [self._channels.of_rooms, *self._channels.answers_to(UID, self._everywhere.uid)]
-        ear = Ear(self._redis, patterns, [self._channels.to_all, self._channels.request])
-        async for channel, data in ear.published():
+        async for channel, data in ear_for(self._redis, self._channels, self._everywhere.uid).published():
             await self._take(channel, data)
 
     async def _take(self, channel: bytes, data: bytes) -> None:

@@ -11,11 +11,12 @@ from test_journal_contract import claim, said
 from test_shared_store import letters
 
 from bridge.changes import Edit, Reason
+from bridge.doors.node_servers import ear_for
 from bridge.figures import Figures
 from bridge.letters import Batch, Lost
 from bridge.node_cluster import Channels
 from bridge.ports import Appended, Claimed, Kept, Outbound, Taken
-from bridge.redis_client import BLOCK_S, Ear, RedisClient
+from bridge.redis_client import BLOCK_S, RedisClient
 from bridge.rollout import Rollout
 from bridge.stores.redis import RedisStore
 from bridge.stores.redis_flag import RedisFlag
@@ -71,7 +72,7 @@ async def all_that_a_node_does(made):
     await one.renew({"t-1": 1})
     assert await one.find("room", request_id="r-1") == "t-1"
     assert await one.stop("t-1")
-    one.order("to all")
+    one.order("to all", copies=[("PUBLISH", "socket.io-request#/#", "{}")])
     assert len(await letters(two, 2)) == 2
     await two.beat()
     assert await one.release("t-1", 1)
@@ -119,7 +120,7 @@ async def a_look_of_the_guard(made):
 
 async def what_is_heard_of_node_servers(made):
     client, channels = made.client(), Channels("socket.io")
-    ear = Ear(client, [channels.of_rooms], [channels.to_all, channels.request])
+    ear = ear_for(client, channels, "bridge-1")
     assert not await ear.hear()
     assert await client.commands.pubsub_numsub(channels.response)
     await client.close()
