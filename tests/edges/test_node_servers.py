@@ -13,6 +13,7 @@ from redis_server import redis_server
 from bridge import node_cluster
 from bridge.copies import Audience
 from bridge.doors.node_servers import NodeServers
+from bridge.errors import StoreUnavailable
 from bridge.everywhere import Everywhere
 from bridge.node_answers import Socket, described
 from bridge.node_cluster import Channels, Selection
@@ -112,8 +113,10 @@ def server(tmp_path_factory):
 @pytest.fixture
 async def door(server):
     client, audience = RedisClient(server.url), Audience()
-    everywhere = Everywhere(client, MemoryInbox(), CHANNELS, "bridge-1", lambda *_: None)
+    acked = []
+    everywhere = Everywhere(client, MemoryInbox(), CHANNELS, "bridge-1", lambda *said: acked.append(said))
     door = NodeServers(client, CHANNELS, OneSocket(), audience, Faults(), everywhere=everywhere, look=True)
+    door.everywhere, door.acked = everywhere, acked
     door.crowd, door.audience, door.faults = door._crowd, audience, door._telemetry
     running = asyncio.create_task(door.run())
     yield door
@@ -276,3 +279,32 @@ async def test_node_servers_are_there_while_somebody_listens_for_answers(strange
     await until(lambda: door.audience.there)
     await stranger._heard.unsubscribe(CHANNELS.response)
     await until(lambda: not door.audience.there)
+
+
+async def test_junk_among_the_answers_costs_nothing_but_itself(stranger, door):
+    asking = asyncio.create_task(door.everywhere.sockets(["room"]))
+    await until(lambda: door.everywhere._open)
+    named = {"requestId": "bridge-1?1"}
+    answers = [json.dumps(named), json.dumps({**named, "sockets": 5})]
+    for junk in ("{bridge-1", "[bridge-1]", *answers, "bridge-1 junk"):
+        await stranger.publish(CHANNELS.response, junk)
+    sockets = [{"id": "s1", "rooms": ["room", None], "data": 1}, 5, {"id": 3, "rooms": []}, {"id": "s2"}]
+    answer = json.dumps({**named, "sockets": sockets})
+    await stranger.publish(CHANNELS.response_to("bridge-1"), answer)
+    assert await asking == [Socket("s1", ("room",), 1)]
+    assert door.malformed == 3
+    assert not door.faults.said
+
+
+async def test_too_many_open_questions_are_refused(door, monkeypatch):
+    monkeypatch.setattr("bridge.everywhere.QUESTIONS_LIMIT", 0)
+    with pytest.raises(StoreUnavailable, match="too many questions"):
+        await door.everywhere.rooms()
+
+
+async def test_an_ack_is_given_to_the_callback_of_its_number_and_others_to_none(stranger, door):
+    for request_id in ("bridge-2:7", "bridge-1:x", "bridge-1:07", "x-bridge-1:7", "bridge-1:7"):
+        packed = msgpack.packb({"type": 9, "requestId": request_id, "packet": "yes"})
+        await stranger.publish(CHANNELS.response_to("bridge"), packed)
+    await until(lambda: door.acked)
+    assert door.acked == [(7, ("yes",))]
