@@ -157,11 +157,14 @@ async def test_two_bridges_and_two_node_servers_are_one(redis, specific):
                 async with asyncio.timeout(10):
                     assert await answered.get() == {"by": client}
             assert answered.empty()
+        for bridge, node in zip(bridges, nodes, strict=True):
+            await bridge.sio.emit("end", to="room")
+            await node.do("emit", rooms=["room"], event="end", args=[])
         for client in sids:
-            await heard.until_heard(client, "word", 2)
+            await heard.until_heard(client, "end", 4)
             assert sorted(number for (number,) in heard.heard(client, "word")) == [0, 1]
-            await until(lambda client=client: client == "c1" or len(heard.heard(client, "said")) == 2)
-        assert not heard.heard("c1", "said")
+            assert len(heard.heard(client, "said")) == (0 if client == "c1" else 2)
+            assert len(heard.heard(client, "ask")) == (2 if client == "c3" else 4)
 
 
 async def test_a_server_that_does_not_answer_is_missing_and_is_asked_again_when_it_does(redis):
