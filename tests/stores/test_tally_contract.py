@@ -6,6 +6,8 @@ from bridge.figures import BUCKETS, NAMES, Figures
 
 ONE = Figures({"turns": 1, "first:3": 1})
 BAD = Figures({"turns": 1, "failed": 1})
+GONE = -2
+"""What PTTL says of a key that has expired since."""
 
 
 async def test_what_is_added_is_summed(tally_of):
