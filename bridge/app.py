@@ -5,24 +5,26 @@ import logging
 
 from aiohttp import web
 
-from bridge.addresses import client_address, is_loopback
+from bridge.addresses import is_loopback
 from bridge.answers import Answers
 from bridge.backend import HttpBackend
 from bridge.border import Border, in_production
 from bridge.changes import Change
 from bridge.cluster_lines import ShardedLine, StreamsLine
+from bridge.connections import Connections
 from bridge.dialects import DIALECTS
 from bridge.doors import drop_in, figures, health, page
 from bridge.doors.admin import AlertsDoor, Bearer, FlagDoor
 from bridge.doors.cluster_servers import ClusterServers
 from bridge.doors.drop_in import DropIn
-from bridge.doors.namespace import BridgeNamespace, EventNames
+from bridge.doors.namespace import BridgeNamespace
 from bridge.doors.node_servers import NodeServers
 from bridge.errors import SettingsError
 from bridge.everywhere import Everywhere
 from bridge.exchange import Says
 from bridge.facts import Happening
 from bridge.guardroom import Guardroom
+from bridge.http_doors import HttpDoors
 from bridge.http_server import listen
 from bridge.metrics import Metrics
 from bridge.node import Node
@@ -75,6 +77,7 @@ class App:
             neighbours=self.shared.copies,
             guests=JoinedRooms(self._rooms),
         )
+        self._connections = Connections(self._rooms, self._facts, backlog=settings.device_backlog)
         self._confirmations = Confirmations(
             self._manager.expect_ack,
             self._facts,
@@ -148,8 +151,12 @@ class App:
     async def stop(self) -> None:
         """Refuse new turns, let the running ones end, send the devices away, then close everything."""
         await self.relay.drain(self._settings.drain_s)
-        spread_s = min(len(self.sio.eio.sockets) / SENT_AWAY_PER_S, self._settings.drain_s)
-        await engine.disconnect_all(self.sio.eio, flush_s=CLOSE_S, spread_s=spread_s)
+        devices = len(self.sio.eio.sockets) + len(self._connections)
+        spread_s = min(devices / SENT_AWAY_PER_S, self._settings.drain_s)
+        await asyncio.gather(
+            engine.disconnect_all(self.sio.eio, flush_s=CLOSE_S, spread_s=spread_s),
+            self._connections.end_all(flush_s=CLOSE_S, spread_s=spread_s),
+        )
         own = (self._node, self._neighbours, self._admin_ui, self._sweeper, self._confirmer)
         tasks = [task for task in own if task is not None]
         for task in tasks:
@@ -276,10 +283,11 @@ class App:
         settings = self._settings
         quiet = logging.getLogger("bridge.sockets")  # the libraries' own lines may hold payloads
         quiet.setLevel(logging.CRITICAL)
+        admission, address = self._border.admission, self._border.address
         sio = Server(
             handshake_s=settings.handshake_s,
-            arrived=lambda environ: self._border.admission.arrive(self._address(environ["aiohttp.request"])),
-            departed=lambda environ: self._border.admission.depart(self._address(environ["aiohttp.request"])),
+            arrived=lambda environ: admission.arrive(address(environ["aiohttp.request"])),
+            departed=lambda environ: admission.depart(address(environ["aiohttp.request"])),
             client_manager=self._manager,
             async_mode="aiohttp",
             async_handlers=False,  # a device's events are taken in the order it sent them
@@ -292,11 +300,11 @@ class App:
             logger=quiet,
             engineio_logger=quiet,
         )
-        self._namespace = self._door()
+        self._open_doors()
         intake = Intake(
             sio.eio,
-            address=self._address,
-            check_address=self._border.admission.check_address,
+            address=address,
+            check_address=admission.check_address,
             opened_by=sio.opened_by,
             is_of=self._namespace.is_of,
             cut_off=sio.cut_off,
@@ -307,22 +315,25 @@ class App:
         sio.register_namespace(self._namespace)
         return sio
 
-    def _address(self, request: web.Request) -> str:
-        forwarded_for = ",".join(request.headers.getall("X-Forwarded-For", []))
-        return client_address(request.remote or "", forwarded_for, self._border.proxies)
-
-    def _door(self) -> BridgeNamespace:
+    def _open_doors(self) -> None:
         settings = self._settings
-        return BridgeNamespace(
-            admission=self._border.admission,
+        self._doors = HttpDoors(
+            settings,
             relay=self.relay,
+            rooms=self._rooms,
+            flag=self.flag,
+            telemetry=self._facts,
+            clock=self._clock,
+            connections=self._connections,
+            border=self._border,
+        )
+        self._namespace = BridgeNamespace(
+            admission=self._border.admission,
+            acks=self._doors.acks,
             rooms=self._rooms,
             telemetry=self._facts,
             confirmations=self._confirmations,
-            names=EventNames(
-                settings.join_event, settings.leave_event, settings.send_event, settings.new_message_event
-            ),
-            content_limit_bytes=settings.max_content_bytes,
+            new_message=settings.new_message_event,
             backlog=settings.device_backlog,
             stuck_s=settings.device_stuck_s,
         )
@@ -339,6 +350,7 @@ class App:
         if settings.demo:
             app.add_routes(page.routes())
         shares = opens_drop_in(settings) and not settings.drop_in_port
+        app.add_routes(self._doors.routes(self._profile.paths if shares else ()))
         app.add_routes(self._drop_in(alone=False).routes() if shares else drop_in.closed(self._profile))
         return app
 

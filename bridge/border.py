@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable
 from typing import NoReturn, Protocol
 
-from bridge.addresses import Network, is_loopback, networks
+from aiohttp import web
+
+from bridge.addresses import Network, client_address, is_loopback, networks
 from bridge.admission import Admission, AdmissionLimits
 from bridge.auth import ClosedAuthenticator, JwtAuthenticator, NoAuthenticator, Secret
 from bridge.errors import SettingsError
@@ -51,6 +53,11 @@ class Border:
             clock=clock,
             wall=time.time,
         )
+
+    def address(self, request: web.Request) -> str:
+        """Return whose connection ``request`` comes over, as far as a trusted proxy says."""
+        forwarded_for = ",".join(request.headers.getall("X-Forwarded-For", []))
+        return client_address(request.remote or "", forwarded_for, self.proxies)
 
     async def close(self) -> None:
         """Close every connection to issuer and backend."""

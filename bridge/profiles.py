@@ -117,6 +117,12 @@ class Profile:
     resumes: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The backend's own paths, as templates: where it is asked for an answer."""
+        complete = () if self.complete is None else (self.complete.call.path,)
+        return (self.stream.path, *complete)
+
 
 def read(config: Path, name: str, environ: Mapping[str, str]) -> Profile:
     """Return the profile ``config/backends/NAME.toml``. Raises `SettingsError`."""

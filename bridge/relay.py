@@ -9,9 +9,10 @@ back. What the journal says of a batch decides: a writer that was fenced says no
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from bridge.errors import RequestError, StoreUnavailable, TurnBroken, TurnInterrupted
 from bridge.events import Failed, Finished, Id
@@ -161,6 +162,13 @@ class Relay:
         """Stop a turn of this node because a device of another one wants it."""
         if run := self._runs.get(turn_id):
             run.interrupt(Finished("cancelled"))
+
+    def when_over(self, room_id: Id, request_id: Id, then: Callable[[], None]) -> None:
+        """Call ``then`` once that turn, if it runs here, is over: one that fails unstreamed says nothing."""
+        for run in self._runs.values():
+            prompt = run.claim.prompt
+            if (prompt.room_id, prompt.request_id) == (room_id, request_id) and run.writer is not None:
+                run.writer.add_done_callback(partial(_unless_fenced, run, then))
 
     def take_over(self, taken: Taken) -> None:
         """Go on with a turn whose owner is gone, from where its journal ends."""
@@ -316,3 +324,8 @@ class Relay:
     def _forget(self, run: Run) -> None:
         if self._runs.get(run.turn_id) is run:
             del self._runs[run.turn_id]
+
+
+def _unless_fenced(run: Run, then: Callable[[], None], _: object) -> None:
+    if not run.fenced:  # another node has it
+        then()

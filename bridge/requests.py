@@ -14,6 +14,8 @@ from bridge.events import Id, valid_id
 RESUMES_PER_JOIN = 32
 DEPTH_LIMIT = 64
 EXTRA_LIMIT_BYTES = 65536
+MAX_DIGITS = 20
+"""Of a 64-bit integer with its sign."""
 
 _SEND_FIELDS = frozenset({"roomId", "content", "requestId"})
 
@@ -138,6 +140,17 @@ def parse_renew(data: object) -> str:
     if not isinstance(token, str):
         _refuse("missing_field" if token is None else "bad_field", "token must be a string")
     return token
+
+
+def rooms_named(text: str) -> list[Id]:
+    """Return the rooms that ``text`` in a path can name: 42 and "42" are two. Raises `RequestError`."""
+    rooms: list[Id] = [text]
+    digits = text.removeprefix("-")
+    if len(text) <= MAX_DIGITS and digits.isascii() and digits.isdecimal() and str(int(text)) == text:
+        rooms.append(int(text))
+    if not all(map(valid_id, rooms)):
+        _refuse("bad_id", "the room's name cannot be one")
+    return rooms
 
 
 def _refuse(code: RequestCode, why: str) -> NoReturn:

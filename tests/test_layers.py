@@ -25,10 +25,12 @@ CORE = {
     "bridge.messages",
     "bridge.orders",
     "bridge.origins",
+    "bridge.positions",
     "bridge.requests",
     "bridge.rollout",
     "bridge.transcript",
     "bridge.turn",
+    "bridge.ui_parts",
     "bridge.dialects",
     "bridge.dialects.base",
     "bridge.dialects.anthropic",
@@ -42,13 +44,18 @@ CORE = {
 }
 IMPURE = {"asyncio", "logging", "os", "random", "socket", "threading", "time", "uuid"}
 MIDDLE = {
+    "bridge.acks",
+    "bridge.connections",
+    "bridge.guest",
     "bridge.listener",
     "bridge.admission",
     "bridge.lately",
     "bridge.members",
     "bridge.node",
     "bridge.patience",
+    "bridge.own_turn",
     "bridge.pump",
+    "bridge.queued_device",
     "bridge.relay",
     "bridge.room",
     "bridge.rooms",
@@ -57,6 +64,7 @@ MIDDLE = {
     "bridge.writer",
 }
 PORTS = {"bridge.ports"}
+WIRE = CORE | PORTS | MIDDLE | {"bridge.http_wire", "bridge.event_stream", "bridge.gate"}
 SOCKETS = {
     "bridge.sockets.confirmations",
     "bridge.sockets.device",
@@ -83,6 +91,14 @@ TABLE = {
     "bridge.relay": (CORE | PORTS | {"bridge.pump", "bridge.rooms", "bridge.run", "bridge.writer"}, set()),
     "bridge.node": (CORE | PORTS | {"bridge.rooms", "bridge.relay"}, set()),
     "bridge.watch": (CORE | PORTS, set()),
+    "bridge.guest": (CORE | PORTS | {"bridge.admission", "bridge.rooms"}, set()),
+    "bridge.acks": (CORE | PORTS | {"bridge.guest", "bridge.relay", "bridge.rooms"}, set()),
+    "bridge.queued_device": (CORE, set()),
+    "bridge.connections": (CORE | PORTS | {"bridge.guest", "bridge.queued_device", "bridge.rooms"}, set()),
+    "bridge.own_turn": (
+        CORE | {"bridge.connections", "bridge.guest", "bridge.queued_device", "bridge.relay", "bridge.rooms"},
+        set(),
+    ),
     "bridge.stores.memory": (CORE | PORTS, set()),
     "bridge.redis_client": ({"bridge.errors"}, {"hiredis", "redis"}),
     "bridge.group_commit": (CORE | PORTS | {"bridge.redis_client"}, set()),
@@ -156,7 +172,7 @@ TABLE = {
         | PORTS
         | {"bridge.admission", "bridge.auth", "bridge.jwks", "bridge.membership"}
         | {"bridge.profiles", "bridge.settings"},
-        set(),
+        {"aiohttp"},
     ),
     "bridge.shared": (  # a part of the composition root
         CORE
@@ -175,6 +191,16 @@ TABLE = {
     "bridge.sockets.device": (CORE | PORTS | {"bridge.sockets.encoder", "bridge.sockets.line"}, set()),
     "bridge.sockets.confirmations": (CORE | PORTS | {"bridge.sockets.device"}, set()),
     "bridge.sockets.manager": (CORE | PORTS, {"socketio"}),
+    "bridge.http_wire": (CORE, {"aiohttp"}),
+    "bridge.gate": (
+        CORE | {"bridge.admission", "bridge.auth", "bridge.guest", "bridge.http_wire"},
+        {"aiohttp"},
+    ),
+    "bridge.event_stream": ({"bridge.queued_device"}, {"aiohttp"}),
+    "bridge.doors.websocket": (WIRE, {"aiohttp"}),
+    "bridge.doors.sse": (WIRE, {"aiohttp"}),
+    "bridge.doors.ask": (WIRE, {"aiohttp"}),
+    "bridge.doors.ui_stream": (WIRE, {"aiohttp"}),
     "bridge.sockets.crowd": (
         CORE | {"bridge.node_answers", "bridge.node_cluster", "bridge.rooms", "bridge.sockets.device"},
         {"engineio", "socketio"},
@@ -316,7 +342,7 @@ TABLE = {
         set(),
     ),
 }
-ANYTHING = {"bridge.app", "bridge.__main__"}
+ANYTHING = {"bridge.app", "bridge.http_doors", "bridge.__main__"}
 FUNCTION_MEDIAN, MODULE_MEDIAN, MODULE_LIMIT = 9, 120, 400
 
 

@@ -2,94 +2,56 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 import socketio
 
-from bridge.admission import Admission, Pass
+from bridge.acks import Acks
+from bridge.admission import Admission
 from bridge.auth import bearer
 from bridge.errors import RequestCode, RequestError
 from bridge.events import Id
 from bridge.facts import Happening
+from bridge.guest import Guest
 from bridge.ports import Telemetry
-from bridge.relay import Relay
-from bridge.requests import (
-    check_values,
-    parse_join,
-    parse_leave,
-    parse_renew,
-    parse_resume,
-    parse_send,
-    parse_stop,
-)
 from bridge.rooms import Rooms
 from bridge.sockets.confirmations import Confirmations, ConfirmingDevice
 from bridge.sockets.device import SocketDevice
 from bridge.sockets.encoder import Encoder
 
-Ack = dict[str, Any]
 LOOK_AGAIN_S = 0.05
 GOODBYE_S = 0.5
 """So long a device that is sent away has to read why."""
 
 
-@dataclass(frozen=True, slots=True)
-class EventNames:
-    """The names the clients use, where they are not ours."""
-
-    join: str = "join_room"
-    leave: str = "leave_room"
-    send: str = "send_message"
-    new_message: str = "new_message"
-
-
-@dataclass(slots=True, eq=False)
-class _Guest:
-    """A connected device, and what it was admitted with."""
-
-    device: SocketDevice
-    admitted: Pass
-
-
 class BridgeNamespace(socketio.AsyncNamespace):  # type: ignore[misc]  # python-socketio has no types
-    """The namespace ``/``: every event is answered ``{ok: true, ...}`` or ``{ok: false, error}``."""
+    """The namespace ``/``; ``new_message`` is the name the clients know that event by."""
 
     def __init__(
         self,
         *,
         admission: Admission,
-        relay: Relay,
+        acks: Acks,
         rooms: Rooms,
         telemetry: Telemetry,
         confirmations: Confirmations,
-        names: EventNames,
-        content_limit_bytes: int,
+        new_message: str,
         backlog: int,
         stuck_s: float,
     ) -> None:
         super().__init__("/")
         self._admission = admission
-        self._relay = relay
+        self._acks = acks
         self._rooms = rooms
         self._telemetry = telemetry
         self._confirmations = confirmations
-        self._content_limit_bytes = content_limit_bytes
         self._backlog = backlog
         self._stuck_s = stuck_s
-        self._encoder = Encoder({"new_message": names.new_message})
+        self._encoder = Encoder({"new_message": new_message})
         self._devices: dict[str, SocketDevice] = {}
-        self._guests: dict[str, _Guest] = {}
+        self._guests: dict[str, Guest[SocketDevice]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._handlers: Mapping[str, Callable[[_Guest, object], Awaitable[Ack]]] = {
-            names.join: self._join,
-            names.leave: self._leave,
-            names.send: self._send,
-            "stop_message": self._stop,
-            "resume": self._resume,
-            "renew": self._renew,
-        }
 
     async def trigger_event(self, event: object, *args: Any) -> Any:
         """Take whatever python-socketio brings: its own connect and disconnect, or a client's event."""
@@ -101,7 +63,7 @@ class BridgeNamespace(socketio.AsyncNamespace):  # type: ignore[misc]  # python-
             return self._disconnect(sid)
         if guest is None:
             return None
-        return await self._answer(guest, event, args[1:])
+        return await self._acks.answer(guest, event, *args[1:])
 
     @property
     def devices(self) -> Mapping[str, SocketDevice]:
@@ -143,7 +105,7 @@ class BridgeNamespace(socketio.AsyncNamespace):  # type: ignore[misc]  # python-
             raise RequestError("unauthorized", "unable to connect; the connection is gone")
         device = self._device(socket, sid=sid, user=admitted.identity.user, streaming=streaming)
         self._devices[sid] = device
-        self._guests[sid] = _Guest(device, admitted)
+        self._guests[sid] = Guest(device, admitted)
 
     def _device(self, socket: Any, **known: Any) -> SocketDevice:
         made: dict[str, Any] = {
@@ -200,75 +162,6 @@ class BridgeNamespace(socketio.AsyncNamespace):  # type: ignore[misc]  # python-
     async def _cut_off(self, device: SocketDevice) -> None:
         self._telemetry.happened(Happening.CUT_OFF)
         await self.server.cut_off(device.socket.sid)
-
-    async def _answer(self, guest: _Guest, event: object, args: tuple[Any, ...]) -> Ack:
-        try:
-            guest.admitted.take_event()
-            check_values(args)
-            handler = self._handlers.get(event) if isinstance(event, str) else None
-            if handler is None:
-                raise RequestError("unknown_event", "unable to take the event; its name is unknown")
-            return {"ok": True, **await handler(guest, args[0] if args else None)}
-        except RequestError as error:
-            return {"ok": False, "error": {"code": error.code, "message": str(error)}}
-        except Exception as fault:  # noqa: BLE001  (one bad event must not cost the connection)
-            self._telemetry.fault(fault)
-            return {"ok": False, "error": {"code": "internal", "message": "unable to act; the bridge failed"}}
-
-    async def _join(self, guest: _Guest, data: object) -> Ack:
-        join = parse_join(data)
-        await guest.admitted.enter(join.room_id)
-        joined = await self._rooms.join(guest.device, join.room_id, join.resume)
-        try:
-            guest.admitted.check_entered(join.room_id)
-        except RequestError:
-            self._rooms.leave(guest.device, join.room_id)
-            raise
-        active = [
-            {"requestId": turn.request_id, "messageId": turn.message_id, "seq": turn.seq}
-            for turn in joined.active
-        ]
-        self._count_resumes(len(join.resume) - len(joined.lost), len(joined.lost))
-        lost = {"lost": joined.lost} if joined.lost else {}
-        return {"roomId": join.room_id, "active": active, **lost}
-
-    async def _leave(self, guest: _Guest, data: object) -> Ack:
-        leave = parse_leave(data)
-        self._rooms.leave(guest.device, leave.room_id)
-        guest.admitted.leave(leave.room_id)
-        return {}
-
-    async def _send(self, guest: _Guest, data: object) -> Ack:
-        send = parse_send(data, content_limit_bytes=self._content_limit_bytes)
-        await guest.admitted.check(send.room_id)
-        sent = await self._relay.send(guest.device, send)
-        ack: Ack = {"requestId": sent.request_id}
-        if sent.message_id is not None:
-            ack["messageId"] = sent.message_id
-        return {**ack, "duplicate": True} if sent.duplicate else ack
-
-    async def _stop(self, guest: _Guest, data: object) -> Ack:
-        stop = parse_stop(data)
-        await guest.admitted.check(stop.room_id)
-        named = {"message_id": stop.message_id, "request_id": stop.request_id}
-        await self._relay.stop(guest.device, stop.room_id, **named)
-        return {}
-
-    async def _resume(self, guest: _Guest, data: object) -> Ack:
-        resume = parse_resume(data)
-        await guest.admitted.check(resume.room_id)
-        resumed = await self._rooms.resume(guest.device, resume.room_id, resume.message_id, resume.seq)
-        self._count_resumes(int(resumed.recovered), int(not resumed.recovered))
-        self._telemetry.happened(Happening.GAP_REPORTED, int(resumed.gap))
-        return {"recovered": resumed.recovered, "seq": resumed.seq}
-
-    async def _renew(self, guest: _Guest, data: object) -> Ack:
-        await guest.admitted.renew(parse_renew(data))
-        return {}
-
-    def _count_resumes(self, known: int, unknown: int) -> None:
-        self._telemetry.happened(Happening.RESUMED, known)
-        self._telemetry.happened(Happening.RESUME_UNKNOWN, unknown)
 
 
 def _refused(error: RequestError) -> socketio.exceptions.ConnectionRefusedError:

@@ -1,0 +1,74 @@
+"""A response of server-sent events that goes on for as long as somebody hears it (WHATWG HTML, 9.2)."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping
+
+from aiohttp import web
+
+from bridge.queued_device import QueuedDevice
+
+OPEN = b": open\n\n"
+KEEP_ALIVE = b": keep-alive\n\n"
+KEEP_ALIVE_S = 15.0
+"""After so long without a word a comment is sent: proxies close what is silent for a minute."""
+
+
+class EventStream:
+    """A response of server-sent events, begun by `begin`; ``stuck_s`` is what a client may take to read."""
+
+    def __init__(self, request: web.Request, headers: Mapping[str, str], *, stuck_s: float) -> None:
+        self._request = request
+        self._stuck_s = stuck_s
+        self.response = web.StreamResponse(
+            headers={
+                "Content-Type": "text/event-stream",
+                "Cache-Control": "no-cache, no-transform",
+                "X-Accel-Buffering": "no",
+                **headers,
+            }
+        )
+
+    async def begin(self, first: bytes) -> None:
+        """Send the head and ``first``, so that the client knows at once that it is heard; see `write`."""
+        await self.response.prepare(self._request)
+        await self.write(first or OPEN)
+
+    async def write(self, events: bytes) -> None:
+        """Send ``events``. Raises ConnectionError when the client is gone, TimeoutError when it is stuck."""
+        async with asyncio.timeout(self._stuck_s):
+            await self.response.write(events)
+
+    async def tell(self, device: QueuedDevice[bytes]) -> None:
+        """Write what ``device`` hears until it has ended and all is written; raises as `write` does."""
+        events: list[bytes] = []
+        while events or not device.ended:
+            events = await device.take(KEEP_ALIVE_S)
+            if events or not device.ended:
+                await self.write(b"".join(events) or KEEP_ALIVE)
+
+    @contextlib.asynccontextmanager
+    async def breaking_off(self) -> AsyncIterator[None]:
+        """Break the connection when its client is gone or stuck, and be done with it."""
+        try:
+            yield
+        except (ConnectionError, TimeoutError):
+            self.cut()
+
+    def cut(self) -> None:
+        """Break the connection, so that the client takes no part for the whole."""
+        if self._request.transport is not None:
+            self._request.transport.abort()
+
+
+def event(data: bytes, name: str = "", event_id: str = "") -> bytes:
+    """Return one event as it stands on the wire; ``data`` is one line."""
+    named = f"event: {name}\n" if name else ""
+    numbered = f"id: {event_id}\n" if event_id else ""
+    return f"{named}{numbered}data: ".encode() + data + b"\n\n"
+
+
+def json_line(value: object) -> bytes:
+    """Return ``value`` as one line of JSON."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
