@@ -15,6 +15,7 @@ settings.load_profile("busy machine")
 HERE = Path(__file__).resolve().parent
 NODE_MODULES = HERE / "end_to_end" / "socket_io_client" / "node_modules"
 LEGACY_MODULES = HERE / "legacy_chat_server" / "node_modules"
+AI_SDK_MODULES = HERE / "ai_sdk" / "node_modules"
 
 SBIN = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])
 """nginx lives where only root looks."""
@@ -39,6 +40,7 @@ TOOLS = {
         (LEGACY_MODULES / "socket.io").is_dir,
         "socket.io is not installed: npm ci in tests/legacy_chat_server",
     ),
+    "ai-sdk": ((AI_SDK_MODULES / "ai").is_dir, "the AI SDK is not installed: npm ci in tests/ai_sdk"),
 }
 
 
