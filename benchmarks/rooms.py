@@ -9,11 +9,13 @@ process to another.
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import statistics
 import sys
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -89,32 +91,43 @@ class Device:
             self.latencies_ms.append((now_ns - int(token.partition(":")[2])) / 1e6)
 
 
-async def measure(arguments: argparse.Namespace) -> None:
-    """Run once and print the figures."""
-    backend = Backend(int(arguments.rate * arguments.seconds), arguments.rate)
+@contextlib.asynccontextmanager
+async def serving(backend: Backend, **environ: str) -> AsyncIterator[tuple[str, int]]:
+    """Run ``backend`` here and a bridge in front of it on a core of its own; give its address and pid."""
     app = web.Application()
     app.router.add_post("/chat/messages/stream", backend.stream)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    environ = {**os.environ, "PORT": "0", "BACKEND_URL": url, "CHAT_STREAMING_ENABLED": "on"}
+    given = {**os.environ, "PORT": "0", "BACKEND_URL": url, "CHAT_STREAMING_ENABLED": "on", **environ}
     bridge = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bridge", "serve", env=environ, stderr=asyncio.subprocess.PIPE
+        sys.executable, "-m", "bridge", "serve", env=given, stderr=asyncio.subprocess.PIPE
     )
     assert bridge.stderr is not None  # noqa: S101  (a pipe was asked for)
     address = json.loads(await bridge.stderr.readline())["address"]
     _pin(bridge.pid)
     drained = asyncio.create_task(bridge.stderr.read())
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+    try:
+        yield address, bridge.pid
+    finally:
+        bridge.terminate()
+        await bridge.wait()
+        await drained
+        await runner.cleanup()
+
+
+async def measure(arguments: argparse.Namespace) -> None:
+    """Run once and print the figures."""
+    backend = Backend(int(arguments.rate * arguments.seconds), arguments.rate)
+    async with (
+        serving(backend) as (address, pid),
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
+    ):
         devices = await _turns(session, address, arguments)
-        cpu_s = _cpu_s(bridge.pid)
+        cpu_s = used_s(pid)
         for device in devices:
             device.task.cancel()
-    bridge.terminate()
-    await bridge.wait()
-    await drained
-    await runner.cleanup()
     _print(arguments, devices, cpu_s)
 
 
@@ -140,7 +153,8 @@ def _pin(bridge_pid: int) -> None:
         os.sched_setaffinity(0, {cores[1]})
 
 
-def _cpu_s(pid: int) -> float:
+def used_s(pid: int) -> float:
+    """Return the CPU time that a process has used, NaN where the system does not say."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
     except OSError:
