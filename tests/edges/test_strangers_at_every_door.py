@@ -120,7 +120,7 @@ async def test_a_stranger_is_refused_and_nothing_is_done(script, door, stranger)
     shown, code = STRANGERS[stranger]
     async with running(script, **JWT) as bridge:
         assert await DOORS[door](bridge.address, shown()) == code
-        assert (script.requests, bridge._journal._turns) == ([], {})
+        assert (script.requests, bridge.shared.journal._turns) == ([], {})
         await nobody_is_in(bridge)
 
 
@@ -138,7 +138,7 @@ async def test_who_may_is_answered_and_known_by_name(script, door):
         script.say("a")
         script.finish()
         assert await DOORS[door](bridge.address, token(42)) is None
-        assert [turn.claim.prompt.user for turn in bridge._journal._turns.values()] == ["ann"]
+        assert [turn.claim.prompt.user for turn in bridge.shared.journal._turns.values()] == ["ann"]
         await nobody_is_in(bridge)
 
 
