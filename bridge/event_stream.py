@@ -24,7 +24,7 @@ class EventStream:
         self.response = web.StreamResponse(
             headers={
                 "Content-Type": "text/event-stream",
-                "Cache-Control": "no-cache, no-transform",
+                "Cache-Control": "private, no-cache, no-transform",
                 "X-Accel-Buffering": "no",
                 **headers,
             }

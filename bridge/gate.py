@@ -22,14 +22,15 @@ class Gate:
         self._address = address
 
     @asynccontextmanager
-    async def visit(self, request: web.Request) -> AsyncIterator[Visitor]:
+    async def visit(self, request: web.Request, shown: str | None = None) -> AsyncIterator[Visitor]:
         """Admit who sent ``request``, for as long as it is answered; it counts as one event.
 
-        Raises `RequestError`, before anything is read of the body.
+        ``shown`` is the token of one that can send no header. Raises `RequestError`, before anything is read
+        of the body.
         """
         self.origins.check(request)
         visitor = Visitor()
-        address, token = self._address(request), _token(request)
+        address, token = self._address(request), _token(request) or shown
         async with self._admission.visit(address, token, visitor.end) as visitor.admitted:
             visitor.admitted.take_event()
             yield visitor

@@ -22,6 +22,7 @@ from bridge.ports import Flag
 from bridge.requests import Send, parse_send
 
 _SILENT = "unable to get an answer; the backend failed"
+_GOING = "this node is going down, ask again with the same request_id"
 _ELSE = {"Link": '</messages/>; rel="alternate"'}
 _OUR_NAMES = {"chat_id": "roomId", "request_id": "requestId"}
 
@@ -65,13 +66,13 @@ class AskDoor:
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         headers = self._origins.headers(request)
         try:
-            async with (
-                self._gate.visit(request) as visitor,
-                self._turns.ask(
-                    visitor, await self._send(request, visitor), streaming=None, cut_off=_nothing
-                ) as turn,
-            ):
-                heard = [message async for some in turn.messages() for message in some]
+            async with self._gate.visit(request) as visitor:
+                send = await self._send(request, visitor)
+                async with self._turns.ask(visitor, send, streaming=None, cut_off=_nothing) as turn:
+                    heard = [message async for some in turn.messages() for message in some]
+                if not (turn.over or turn.silent):
+                    visitor.admitted.check_entered(send.room_id)
+                    raise RequestError("draining", f"unable to wait for the answer; {_GOING}")
         except RequestError as refused:
             return refusal(refused, headers)
         end = next((said for said in heard if isinstance(said, MessageEnd)), None)

@@ -3,6 +3,10 @@
 Each message is one event under its Socket.IO name. The id says how far the device has heard, so any node
 goes on behind ``Last-Event-ID`` (WHATWG HTML, 9.2). What such a device wants to say it posts to
 ``/chat/events`` as ``{event, data}``, and is answered with the ack.
+
+Such a client can send no header: a token may stand in the query of this path, and of no other. Once it has
+expired the stream ends, and the same address is refused, on which an EventSource gives up: the page opens a
+new one with a fresh token, and with ``lastEventId`` in its query.
 """
 
 from collections.abc import Callable
@@ -26,6 +30,8 @@ from bridge.transcript import Applied
 
 RETRY_MS = 500
 """A client comes back after once to three times as long, so that not all come at one moment."""
+IN_QUERY = "access_token"
+"""Where a native EventSource, which can send no header, shows its token: in its query (RFC 6750, 2.3)."""
 _STREAMING = {None: None, "": None, "true": True, "false": False}
 
 
@@ -83,7 +89,7 @@ class SseDoor:
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         headers = self._origins.headers(request)
         try:
-            async with self._gate.visit(request) as visitor:
+            async with self._gate.visit(request, request.query.get(IN_QUERY)) as visitor:
                 rooms, streaming = rooms_named(request.match_info["roomId"]), _streaming(request)
                 last_event_id = request.headers.get("Last-Event-ID", request.query.get("lastEventId", ""))
                 events = RoomEvents(last_event_id, streaming=streaming, new_message=self._names.new_message)

@@ -130,6 +130,20 @@ async def test_a_stream_that_cannot_be_told_to_its_end_is_broken_off(bridge, scr
         assert "[DONE]" not in stream.of("message")
 
 
+async def test_who_waits_for_the_complete_message_of_a_node_that_goes_down_may_ask_again(
+    bridge, script, http
+):
+    asked = asyncio.create_task(http.post(f"{bridge.address}/messages/", json=ASK))
+    async with asyncio.timeout(5):
+        while not script.requests:
+            await asyncio.sleep(0.01)
+    await bridge._connections.end_all(spread_s=0.0, flush_s=0.3)
+    async with await asked as answer:
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+        assert (await answer.json())["error"]["code"] == "draining"
+    script.finish()
+
+
 @pytest.mark.parametrize("path", ["/stream/", "/messages/"])
 @pytest.mark.parametrize(
     ("body", "status", "code"),

@@ -27,13 +27,16 @@ def header(shown):
     return {} if shown is None else {"Authorization": f"Bearer {shown}"}
 
 
-def over_http(method, path, body=None):
+def query(shown):
+    return {} if shown is None else {"access_token": shown}
+
+
+def over_http(method, path, body=None, *, in_query=False):
     async def knock(address, shown):
+        show = {"params": query(shown)} if in_query else {"headers": header(shown)}
         async with (
             aiohttp.ClientSession() as session,
-            session.request(
-                method, address + path.replace("{roomId}", "42"), json=body, headers=header(shown)
-            ) as answer,
+            session.request(method, address + path.replace("{roomId}", "42"), json=body, **show) as answer,
         ):
             if answer.status < 400:
                 return None
@@ -98,6 +101,7 @@ ASKS = {
 }
 HEARS = {
     f"GET {STREAM}": over_http("GET", STREAM),
+    f"GET {STREAM}, query": over_http("GET", STREAM, in_query=True),
     "GET /api/chat/{roomId}/stream": over_http("GET", "/api/chat/{roomId}/stream"),
     "POST /api/chat/{roomId}/stop": over_http("POST", "/api/chat/{roomId}/stop"),
 }
@@ -146,6 +150,16 @@ async def test_who_may_is_answered_and_known_by_name(script, door):
 async def test_who_may_hears(script, door):
     async with running(script, **JWT) as bridge:
         assert await DOORS[door](bridge.address, token(42)) is None
+
+
+async def test_a_token_in_a_query_opens_no_other_door(script):
+    async with running(script, **JWT) as bridge, aiohttp.ClientSession() as session:
+        for route in bridge._doors.routes():
+            if route.method == "OPTIONS" or route.path in (STREAM, "/api/v1/chat/ws"):
+                continue
+            url = bridge.address + route.path.replace("{roomId}", "42")
+            async with session.request(route.method, url, json=CHAT, params=query(token(42))) as answer:
+                assert answer.status == 401
 
 
 async def test_no_door_is_forgotten_here(bridge):
@@ -249,6 +263,20 @@ async def test_a_token_that_runs_out_ends_what_it_opened(script):
         assert "[DONE]" not in asker.of("message")
         assert not await asker.over()
         script.finish()
+
+
+async def test_who_waits_for_the_complete_message_while_its_token_runs_out_is_told_so(script):
+    async with running(script, **JWT) as bridge, aiohttp.ClientSession() as session:
+        shown = header(token(42, ends_in_s=1.5))
+        async with session.post(f"{bridge.address}/messages/", json=ASK, headers=shown) as answer:
+            assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+            assert (await answer.json())["error"]["code"] == "token_expired"
+        script.say("a")
+        script.finish()
+        fresh = header(token(42))
+        async with session.post(f"{bridge.address}/messages/", json=ASK, headers=fresh) as answer:
+            assert (await answer.json())["content"] == "a"
+    assert len(script.requests) == 1
 
 
 async def test_a_websocket_renews_its_token_and_loses_the_rooms_it_no_longer_names(script):

@@ -34,6 +34,7 @@ def nginx(folder, ports):
     for shipped, ours in zip(("127.0.0.1:5000", "127.0.0.1:5001"), ports, strict=True):
         assert text.count(shipped) == 2
         text = text.replace(shipped, f"127.0.0.1:{ours}")
+    text = text.replace("/var/log/nginx/access.log", str(folder / "access.log"))
     text = text.replace("listen 80;", f"listen 127.0.0.1:{listen};").replace("worker_processes auto;", "")
     (folder / "nginx.conf").write_text(text, "utf-8")
     program = shutil.which("nginx") or "/usr/sbin/nginx"
@@ -172,3 +173,15 @@ async def test_what_operators_ask_is_not_for_the_world(site):
         for path in ("/admin/flag", "/healthz", "/readyz", "/metrics"):
             async with http.get(address + path) as response:
                 assert response.status == 404
+
+
+async def test_a_token_in_a_query_stands_in_no_access_log(site, tmp_path):
+    address, _ = site
+    async with aiohttp.ClientSession() as http:
+        async with http.get(f"{address}/chat/rooms/r/stream?access_token=canary") as response:
+            assert response.status == 200
+        log = tmp_path / "access.log"
+        async with asyncio.timeout(10):
+            while "/chat/rooms/r/stream" not in log.read_text("utf-8"):
+                await asyncio.sleep(0.05)
+    assert "canary" not in log.read_text("utf-8")

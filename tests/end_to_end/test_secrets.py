@@ -63,3 +63,7 @@ async def provoke(address):
         for said in ("Bearer canary", "Bearer canary-admin"):
             async with session.get(f"{address}/admin/flag?canary", headers={"Authorization": said}) as answer:
                 assert answer.status in (200, 401)
+        for said, status in ((token, 200), ("canary.canary.canary", 401)):
+            stream = f"{address}/chat/rooms/room-1/stream?access_token={said}&lastEventId=canary"
+            async with session.get(stream) as answer:
+                assert answer.status == status
