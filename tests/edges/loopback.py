@@ -83,7 +83,7 @@ class Listener:
         return [data for data in self.of("new_message") if data["role"] == "assistant"]
 
     async def until(self, name, count=1):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while len(self.of(name)) < count:
                 self.changed.clear()
                 await self.changed.wait()
@@ -107,7 +107,7 @@ class Client(Listener):
         await self.sio.disconnect()
 
     async def call(self, name, data=None):
-        return await self.sio.call(name, data, timeout=5)
+        return await self.sio.call(name, data, timeout=20)
 
 
 class PollingClient(Listener):
@@ -141,7 +141,7 @@ class PollingClient(Listener):
         number = len(self.acks)
         self.acks[number] = asyncio.get_running_loop().create_future()
         await self.post(f"42{number}{json.dumps([name] if data is None else [name, data])}")
-        return await asyncio.wait_for(self.acks[number], 5)
+        return await asyncio.wait_for(self.acks[number], 20)
 
     async def _get(self):
         async with self.session.get(self.url) as answer:

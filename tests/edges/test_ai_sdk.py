@@ -72,7 +72,7 @@ async def use_chat(address, **options):
     finally:
         with contextlib.suppress(ConnectionError):
             process.stdin.write(b'{"close": true}\n')
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await process.wait()
 
 

@@ -1,6 +1,7 @@
 """Devices behind the doors that write by themselves, and do not read: told later as one chunk, or cut off."""
 
 import asyncio
+import socket
 
 import pytest
 from door_clients import Room, WebSocketClient, narrow_connector
@@ -17,6 +18,17 @@ def websocket(address):
 
 def event_source(address):
     return Room(address, "room", query="?streaming=true", connector=narrow_connector())
+
+
+def reader(address):
+    return WebSocketClient(address, {"streaming": True})
+
+
+def read_on(client):
+    """Read again, and as fast as others: what waits is large."""
+    reading = reading_of(client)
+    reading.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**20)
+    reading.resume_reading()
 
 
 def reading_of(client):
@@ -40,14 +52,14 @@ async def ask(good, slow):
 async def test_a_slow_device_is_told_the_rest_as_one_chunk(script, door):
     async with (
         running(script, device_backlog=5, max_answer_bytes=2**26) as bridge,
-        websocket(bridge.address) as good,
+        reader(bridge.address) as good,
         door(bridge.address) as slow,
     ):
         await ask(good, slow)
         for number in range(1, 200):
             script.say(DELTA)
             await good.until("ai_message_chunk", number)
-        reading_of(slow).resume_reading()
+        read_on(slow)
         script.finish()
         end = await slow.until("ai_message_end")
         assert text_of(slow.heard) == {"m-r-1": end["content"]}
@@ -58,7 +70,7 @@ async def test_a_slow_device_is_told_the_rest_as_one_chunk(script, door):
 async def test_a_stuck_device_is_cut_off_and_costs_nobody_else(script, door):
     async with (
         running(script, device_backlog=5, device_stuck_s=0.5, max_answer_bytes=2**26) as bridge,
-        websocket(bridge.address) as good,
+        reader(bridge.address) as good,
         door(bridge.address) as stuck,
     ):
         await ask(good, stuck)

@@ -129,7 +129,7 @@ async def test_a_quiet_way_is_shown_to_be_open_and_a_dead_one_is_closed(script):
             await client.until("ping", 25)
             assert not client.ws.closed
         async with WebSocketClient(bridge.address, autoping=False) as mute:  # no pong ever
-            await asyncio.wait_for(asyncio.shield(mute.reader), 5)
+            await asyncio.wait_for(asyncio.shield(mute.reader), 20)
             assert mute.ws.closed
 
 
@@ -137,7 +137,7 @@ async def test_at_the_end_of_the_process_the_devices_are_sent_away(script):
     async with running(script) as bridge, WebSocketClient(bridge.address) as client:
         await client.call("join_room", {"roomId": 42})
         await bridge.stop()
-        await asyncio.wait_for(asyncio.shield(client.reader), 5)
+        await asyncio.wait_for(asyncio.shield(client.reader), 20)
         assert client.ws.close_code == aiohttp.WSCloseCode.GOING_AWAY
 
 
