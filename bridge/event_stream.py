@@ -3,14 +3,18 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from aiohttp import web
 
+from bridge.http_wire import AT_ONCE_BYTES, write_at_once
+from bridge.messages import Message, MessageChunk
 from bridge.queued_device import QueuedDevice
 
 OPEN = b": open\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
+SHORT_CHARS = AT_ONCE_BYTES // 16
+"""Text that is no longer is sent at once: as JSON it is at most six times as long."""
 KEEP_ALIVE_S = 15.0
 """After so long without a word a comment is sent: proxies close what is silent for a minute."""
 
@@ -40,8 +44,27 @@ class EventStream:
         async with asyncio.timeout(self._stuck_s):
             await self.response.write(events)
 
+    def write_at_once(self, events: bytes) -> bool:
+        """Send ``events`` if that takes no waiting; return whether it did."""
+        return write_at_once(self._request, events, self.response.write)
+
+    def grow_at_once(self, device: QueuedDevice[Message], events: Callable[[Message], bytes]) -> None:
+        """Send what ``events`` makes of the text of ``device`` at once, where that takes no waiting."""
+
+        def at_once(message: Message) -> bool:
+            if not isinstance(message, MessageChunk) or len(message.delta) > SHORT_CHARS:
+                return False  # what events makes must be sent: it is not made twice
+            return self._has_room() and self.write_at_once(events(message))
+
+        device.at_once = at_once
+
+    def _has_room(self) -> bool:
+        transport = self._request.transport
+        return transport is not None and transport.get_write_buffer_size() < AT_ONCE_BYTES // 2
+
     async def tell(self, device: QueuedDevice[bytes]) -> None:
         """Write what ``device`` hears until it has ended and all is written; raises as `write` does."""
+        device.at_once = self.write_at_once
         events: list[bytes] = []
         while events or not device.ended:
             events = await device.take(KEEP_ALIVE_S)

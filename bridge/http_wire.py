@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +16,8 @@ BODY_LIMIT_BYTES = 2 * 1024 * 1024
 """A history of messages may come with a send; of it only the last is taken."""
 BODY_S = 10.0
 """How long a body may take to come."""
+AT_ONCE_BYTES = 16384
+"""While less than this waits to be sent, far below where aiohttp makes writers wait, no write has to wait."""
 _STATUS: dict[str, int] = {
     "unauthorized": 401,
     "token_expired": 401,
@@ -90,6 +92,27 @@ class CrossSite:
             "Access-Control-Max-Age": "600",
         }
         return web.Response(status=204, headers={**allow, **self.headers(request)})
+
+
+def write_at_once(
+    request: web.Request, data: bytes, write: Callable[[bytes], Coroutine[Any, Any, None]]
+) -> bool:
+    """Have ``write`` send ``data`` now, if it need not wait; return whether it did."""
+    transport = request.transport
+    if transport is None or transport.is_closing():
+        return False
+    if transport.get_write_buffer_size() + len(data) > AT_ONCE_BYTES:
+        return False
+    writing = write(data)
+    try:
+        writing.send(None)
+    except StopIteration:
+        return True
+    except ConnectionError:
+        return False
+    finally:
+        writing.close()
+    return True  # it was written, and would have waited for room for more
 
 
 async def body_of(request: web.Request) -> dict[str, Any]:

@@ -21,6 +21,9 @@ class QueuedDevice(Generic[T]):
     that lets far more wait is ``cut_off`` once and hears nothing more: it comes back, and resumes.
     """
 
+    at_once: Callable[[T], bool]
+    """Writes a thing if that takes no waiting, and says whether it did; asked only while nothing waits."""
+
     def __init__(
         self,
         made: Callable[[Message], T | None],
@@ -37,12 +40,14 @@ class QueuedDevice(Generic[T]):
         """See `Device.lagging`."""
         self.ended = False
         """True once nothing more is taken; what waits is still to be written."""
+        self.at_once = _never
         self._made = made
         self._backlog = backlog
         self._caught_up = caught_up
         self._cut_off = cut_off
         self._waiting: deque[T] = deque()
         self._woken = asyncio.Event()
+        self._idle = False
 
     def __repr__(self) -> str:
         states = f"{' lagging' if self.lagging else ''}{' ended' if self.ended else ''}"
@@ -55,7 +60,7 @@ class QueuedDevice(Generic[T]):
 
     def put(self, thing: T) -> None:
         """Let ``thing`` wait behind all that was heard before."""
-        if self.ended:
+        if self.ended or (self._idle and not self._waiting and self.at_once(thing)):
             return
         self._waiting.append(thing)
         self._woken.set()
@@ -84,10 +89,21 @@ class QueuedDevice(Generic[T]):
             self.lagging = False
             self._caught_up(self)
         if not (self._waiting or self.ended):
-            self._woken.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(for_s):
-                    await self._woken.wait()
+            await self._wake(for_s)
         taken = list(self._waiting)
         self._waiting.clear()
         return taken
+
+    async def _wake(self, for_s: float) -> None:
+        """Be idle until something waits, or for ``for_s`` seconds: all that was taken before is written."""
+        self._woken.clear()
+        self._idle = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(for_s):
+                await self._woken.wait()
+        self._idle = False
+
+
+def _never(_: object) -> bool:
+    """Write nothing at once."""
+    return False

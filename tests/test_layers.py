@@ -196,7 +196,7 @@ TABLE = {
         CORE | {"bridge.admission", "bridge.auth", "bridge.guest", "bridge.http_wire"},
         {"aiohttp"},
     ),
-    "bridge.event_stream": ({"bridge.queued_device"}, {"aiohttp"}),
+    "bridge.event_stream": (CORE | {"bridge.http_wire", "bridge.queued_device"}, {"aiohttp"}),
     "bridge.doors.websocket": (WIRE, {"aiohttp"}),
     "bridge.doors.sse": (WIRE, {"aiohttp"}),
     "bridge.doors.ask": (WIRE, {"aiohttp"}),

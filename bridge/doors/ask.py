@@ -111,6 +111,7 @@ async def _tell(stream: EventStream, turn: OwnTurn, asked: str) -> web.StreamRes
     answer = _Answer()
     async with stream.breaking_off():
         await stream.begin(event(json_line({"role": "user", "delta": asked})))
+        stream.grow_at_once(turn.device, answer.frames)
         async for heard in turn.messages():
             await stream.write(b"".join(map(answer.frames, heard)) or KEEP_ALIVE)
         if turn.over or turn.silent:

@@ -129,6 +129,7 @@ class UiStreamDoor:
         ui = UiParts()
         async with stream.breaking_off():
             await stream.begin(_frames(first))
+            stream.grow_at_once(turn.device, lambda message: _frames(ui.parts(message)))
             async for heard in turn.messages():
                 parts = [part for message in heard for part in ui.parts(message)]
                 await stream.write(_frames(parts) or KEEP_ALIVE)

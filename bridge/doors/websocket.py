@@ -12,6 +12,7 @@ import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
@@ -23,7 +24,7 @@ from bridge.event_stream import json_line
 from bridge.events import Id, valid_id
 from bridge.gate import Gate
 from bridge.guest import Guest, Visitor
-from bridge.http_wire import refusal
+from bridge.http_wire import refusal, write_at_once
 from bridge.messages import Message, event_name, payload
 from bridge.queued_device import QueuedDevice
 
@@ -133,6 +134,7 @@ class WebSocketDoor:
     async def _converse(
         self, request: web.Request, ws: web.WebSocketResponse, visitor: Visitor, first: Frame | None
     ) -> None:
+        send = partial(ws.send_frame, opcode=WSMsgType.TEXT)
         with self._connections.open(
             visitor,
             self._encoder.frame,
@@ -141,6 +143,7 @@ class WebSocketDoor:
             parting=_parting,
             stays=True,
         ) as guest:
+            guest.device.at_once = lambda frame: write_at_once(request, frame, send)
             writer = asyncio.create_task(self._write(ws, guest.device), name="websocket writer")
             try:
                 if first is not None:
