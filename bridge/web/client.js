@@ -1,139 +1,13 @@
-// The client of a room: Socket.IO over the browser's WebSocket, and the assembly of what a room hears.
-// No dependency. `apply` is pure, so that it can be tested without a browser.
+// A room as a device sees it: the assembly of what is heard, and a store for any front end. No dependency.
+//   const rooms = new Rooms(connect({ addresses: location.origin, auth: { streaming: true } }));
+//   const room = rooms.get(id); room.subscribe(draw); room.getSnapshot(); room.send("hi");
+// `apply` is pure, so that it can be tested without a browser.
 
-const ACK_MS = 8000;
+export { connect, Connection, SocketIoConnection, overCompleteCall, overEventStream, overWebSocket } from "./connection.js";
+
 const AGAIN = ["offline", "no_ack", "draining"]; // the next connection sends it again
+const HOPELESS = ["not_a_member", "bad_id", "bad_auth", "too_many_rooms"]; // to enter again would be refused again
 const REJOIN_MS = 1000;
-const HANDSHAKE_MS = 5000; // a node that says nothing for so long is as good as dead
-const BACK_OFF_MS = [200, 400, 800, 1600, 2000];
-
-/** One Socket.IO connection to namespace "/"; comes back by itself until `close`, to another node if its own is gone. */
-export class Connection {
-  #ws = null;
-  #acks = new Map();
-  #nextAck = 0;
-  #listeners = new Set();
-  #attempt = 0;
-  #at = 0;
-  #closed = false;
-  #watchdog = 0;
-  #quietMs = HANDSHAKE_MS;
-
-  /**
-   * @param {string | string[]} addresses e.g. location.origin, or those of several nodes, the preferred one first
-   * @param {object} auth sent at connect
-   */
-  constructor(addresses, auth = {}) {
-    this.addresses = [addresses].flat();
-    this.auth = auth;
-    this.#open();
-  }
-
-  /** The node that it is, or tries to be, connected to. */
-  get address() {
-    return this.addresses[this.#at];
-  }
-
-  /** `listener(event, data)` hears every event, and "connect" / "disconnect" of the connection itself. */
-  listen(listener) {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
-  }
-
-  /** Send an event; resolves with its ack, `{ok: false, error}` when none came in time. */
-  emit(event, data) {
-    if (this.#ws?.readyState !== WebSocket.OPEN) return Promise.resolve(failed("offline", "not connected"));
-    const id = this.#nextAck++;
-    this.#ws.send(`42${id}${JSON.stringify([event, data])}`);
-    return new Promise((resolve) => {
-      this.#acks.set(id, resolve);
-      setTimeout(() => this.#answer(id, failed("no_ack", "the bridge did not answer in time")), ACK_MS);
-    });
-  }
-
-  /** Cut the connection as a network would; it comes back. */
-  drop() {
-    const ws = this.#ws;
-    if (!ws) return;
-    ws.onmessage = ws.onclose = null; // a dead network may never report the close
-    ws.close();
-    this.#ws = null;
-    this.#lost();
-  }
-
-  close() {
-    this.#closed = true;
-    this.drop();
-  }
-
-  #open() {
-    this.#quietMs = HANDSHAKE_MS;
-    this.#ws = new WebSocket(this.address.replace(/^http/, "ws") + "/socket.io/?EIO=4&transport=websocket");
-    this.#ws.onmessage = ({ data }) => this.#packet(data);
-    this.#ws.onclose = () => this.drop();
-    this.#watch();
-  }
-
-  #packet(text) {
-    this.#watch();
-    if (text[0] === "0") this.#handshake(JSON.parse(text.slice(1)));
-    else if (text === "2") this.#ws.send("3");
-    else if (text.startsWith("40")) this.#connected();
-    else if (text.startsWith("42")) this.#tell(...JSON.parse(text.slice(2)));
-    else if (text.startsWith("43")) this.#acked(text.slice(2));
-    else if (text.startsWith("44") || text.startsWith("41")) this.#refused(text);
-  }
-
-  #refused(text) {
-    const why = text.startsWith("44") ? JSON.parse(text.slice(2)) : {};
-    if (why.data?.retryable === false) this.#closed = true;
-    this.#tell("refused", why);
-    this.drop();
-  }
-
-  #handshake({ pingInterval, pingTimeout }) {
-    this.#quietMs = pingInterval + pingTimeout;
-    this.#ws.send("40" + JSON.stringify(this.auth));
-  }
-
-  #connected() {
-    this.#attempt = 0;
-    this.#tell("connect");
-  }
-
-  #acked(text) {
-    const at = text.indexOf("[");
-    this.#answer(Number(text.slice(0, at)), JSON.parse(text.slice(at))[0]);
-  }
-
-  #answer(id, ack) {
-    this.#acks.get(id)?.(ack);
-    this.#acks.delete(id);
-  }
-
-  #watch() {
-    clearTimeout(this.#watchdog);
-    this.#watchdog = setTimeout(() => this.drop(), this.#quietMs);
-  }
-
-  #lost() {
-    clearTimeout(this.#watchdog);
-    for (const id of [...this.#acks.keys()]) this.#answer(id, failed("offline", "the connection was lost"));
-    this.#tell("disconnect");
-    if (this.#closed) return;
-    if (this.#attempt > 0) this.#at = (this.#at + 1) % this.addresses.length; // its own node gets a second chance
-    const waitMs = BACK_OFF_MS[Math.min(this.#attempt++, BACK_OFF_MS.length - 1)];
-    setTimeout(() => this.#open(), waitMs * (0.5 + Math.random()));
-  }
-
-  #tell(event, data) {
-    for (const listener of this.#listeners) listener(event, data);
-  }
-}
-
-function failed(code, message) {
-  return { ok: false, error: { code, message } };
-}
 
 /** A name never given before; also where a page is not served over https. */
 function newId() {
@@ -142,7 +16,7 @@ function newId() {
 }
 
 /** The state of a room before anything was heard. `messages` is in the order of appearance. */
-export const NOTHING = Object.freeze({ messages: [], thinking: [] });
+export const NOTHING = Object.freeze({ messages: [], thinking: [], connected: false, conversationId: null });
 
 /**
  * What a room looks like after `event`. Chunks are taken only if they start behind the last one; a message
@@ -185,9 +59,9 @@ function message({ requestId, messageId }, fields) {
 }
 
 function find(state, { messageId, requestId, role = "assistant" }) {
-  return state.messages.find(
-    (m) => (messageId && m.messageId === messageId) || (m.requestId === requestId && m.role === role),
-  );
+  const named = messageId && state.messages.find((m) => m.messageId === messageId);
+  const unnamed = (m) => m.requestId === requestId && m.role === role && !(m.messageId && messageId);
+  return named || state.messages.find(unnamed); // a request that is answered anew has two answers
 }
 
 function add(state, added) {
@@ -232,7 +106,8 @@ function chunk(state, data) {
 function end(state, data) {
   const broken = Boolean(data.error);
   const fields = { text: data.content, reason: data.finishReason, error: data.error };
-  return done(state, data, { role: "assistant", ...fields, state: broken ? "error" : "done" });
+  const ended = done(state, data, { role: "assistant", ...fields, state: broken ? "error" : "done" });
+  return data.conversationId === undefined ? ended : { ...ended, conversationId: data.conversationId };
 }
 
 function done(state, data, fields) {
@@ -253,12 +128,21 @@ export class Room {
   #resuming = new Set();
   #subscribers = new Set();
 
-  constructor(connection, roomId) {
+  /** A room without an id is a new conversation, and names itself. */
+  constructor(connection, roomId = newId()) {
     this.#connection = connection;
     this.#roomId = roomId;
-    this.connected = false;
     this.onerror = () => {};
     connection.listen((event, data) => this.#hear(event, data));
+    if (connection.connected) this.#join();
+  }
+
+  get roomId() {
+    return this.#roomId;
+  }
+
+  get connected() {
+    return this.#state.connected;
   }
 
   subscribe = (subscriber) => {
@@ -291,18 +175,27 @@ export class Room {
 
   #hear(event, data) {
     if (event === "connect") this.#join();
-    if (event === "disconnect") this.#setConnected(false);
+    if (event === "disconnect") this.#set({ ...this.#state, connected: false });
+    if (event === "refused" || event === "error") this.#told(data);
+    if (data?.roomId !== undefined && data.roomId !== this.#roomId) return;
     const next = data ? apply(this.#state, event, data) : this.#state;
     if (next !== this.#state) this.#set(next);
     if (event === "ai_message_chunk") this.#mend(next.messages.find((m) => m.gap));
     if (event === "ai_message_end" || data?.role === "assistant") this.#unanswered.delete(data.requestId);
   }
 
+  /** Tell an error that is no answer to anything that was asked. */
+  #told(error) {
+    for (const messageId of error.lost ?? []) this.#lose(messageId);
+    if (!error.lost) this.onerror(error);
+  }
+
   async #mend(torn) {
     if (!torn || this.#resuming.has(torn.messageId)) return;
     this.#resuming.add(torn.messageId);
-    await this.#ask("resume", { messageId: torn.messageId, seq: torn.seq });
+    const ack = await this.#ask("resume", { messageId: torn.messageId, seq: torn.seq });
     this.#resuming.delete(torn.messageId);
+    if (ack.ok && ack.recovered === false) this.#lose(torn.messageId);
   }
 
   async #join() {
@@ -310,27 +203,38 @@ export class Room {
     const resume = Object.fromEntries(unfinished.map((m) => [m.messageId, m.seq]));
     this.#set({ ...this.#state, thinking: [] }); // what still runs is told again
     const ack = await this.#ask("join_room", { resume });
-    if (!ack.ok) return void setTimeout(() => this.#connection.drop(), REJOIN_MS);
+    if (!ack.ok) return HOPELESS.includes(ack.error.code) || this.#rejoin();
     for (const messageId of ack.lost ?? []) this.#lose(messageId);
-    this.#setConnected(true);
+    this.#set({ ...this.#state, connected: true });
     for (const [requestId, content] of this.#unanswered) this.#unsent.set(requestId, content);
     for (const requestId of this.#unsent.keys()) this.#push(requestId);
   }
 
+  #rejoin() {
+    setTimeout(() => this.connected || this.#connection.drop(), REJOIN_MS);
+  }
+
   #lose(messageId) {
-    const known = find(this.#state, { messageId });
+    const known = this.#state.messages.find((m) => String(m.messageId) === String(messageId));
     if (known) this.#set(replace(this.#state, known, { state: "error", reason: "interrupted" }));
   }
 
   async #push(requestId) {
     if (!this.connected) return;
-    const ack = await this.#ask("send_message", { requestId, content: this.#unsent.get(requestId) });
+    const { conversationId } = this.#state;
+    const goesOn = conversationId === null ? {} : { conversationId };
+    const ack = await this.#ask("send_message", { requestId, content: this.#unsent.get(requestId), ...goesOn });
     if (!ack.ok && AGAIN.includes(ack.error.code)) return;
     this.#unsent.delete(requestId);
-    if (!ack.ok) this.#unanswered.delete(requestId);
+    if (!ack.ok) this.#refused(requestId);
     const known = find(this.#state, { requestId, role: "user" });
     if (known?.state === "waiting")
       this.#set(replace(this.#state, known, { state: ack.ok ? "done" : "error" }));
+  }
+
+  #refused(requestId) {
+    this.#unanswered.delete(requestId);
+    this.#set({ ...this.#state, thinking: without(this.#state.thinking, requestId) });
   }
 
   async #ask(event, fields) {
@@ -339,13 +243,34 @@ export class Room {
     return ack;
   }
 
-  #setConnected(connected) {
-    this.connected = connected;
-    this.#set({ ...this.#state });
-  }
-
   #set(state) {
     this.#state = state;
     for (const subscriber of this.#subscribers) subscriber();
+  }
+}
+
+/** The rooms of a connection: the same room under its own id and under that of its conversation, once it has one. */
+export class Rooms {
+  #connection;
+  #rooms = new Map();
+
+  constructor(connection) {
+    this.#connection = connection;
+  }
+
+  /** The room; null: a new conversation. A page that changes its address to the id it got keeps what it shows. */
+  get(id = null) {
+    const known = id === null ? undefined : this.#rooms.get(id);
+    return known ?? this.#open(id ?? undefined);
+  }
+
+  #open(id) {
+    const room = new Room(this.#connection, id);
+    this.#rooms.set(room.roomId, room);
+    room.subscribe(() => {
+      const { conversationId } = room.getSnapshot();
+      if (conversationId !== null && !this.#rooms.has(conversationId)) this.#rooms.set(conversationId, room);
+    });
+    return room;
   }
 }

@@ -119,6 +119,7 @@ async def test_the_page_is_there_only_in_the_demo(script, bridge, http):
         for path, kind in (
             ("/", "text/html"),
             ("/web/client.js", "javascript"),
+            ("/web/connection.js", "javascript"),
             ("/web/page.css", "text/css"),
         ):
             async with http.get(trial.address + path) as answer:
