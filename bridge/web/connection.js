@@ -6,6 +6,7 @@ const QUIET_MS = 45000; // who says nothing for so long is as good as dead
 const HANDSHAKE_MS = 5000;
 const BETTER_MS = 60000; // so long the complete call is made do with, before a stream is tried again
 const BACK_OFF_MS = [200, 400, 800, 1600, 2000];
+const SIGNED_OUT = ["unauthorized", "token_expired"];
 const TRIES = 2; // of each address, before a way that never worked gives place to the next
 
 /** `{socket}` of socket.io-client, or `{addresses, auth, ways}`; see `Connection`. */
@@ -156,6 +157,7 @@ export class Connection extends Heard {
 
   #refused(why) {
     this.tell("refused", why);
+    if (SIGNED_OUT.includes(why.code) && typeof this.auth !== "function") this.#closed = true; // it has no other token
     this.drop();
   }
 
@@ -288,7 +290,8 @@ async function post(url, auth, body) {
 
 /** Answer with what `acting` comes to; one that cannot reach the bridge has lost it. */
 function answered(acting, id, line) {
-  acting.then((ack) => line.answer(id, ack), () => line.lost());
+  const told = (ack) => (SIGNED_OUT.includes(ack.error?.code) ? line.refused(ack.error) : line.answer(id, ack));
+  acting.then(told, () => line.lost());
 }
 
 /** Tell `line` what stands in a stream of server-sent events, as the bridge writes them, until it ends. */

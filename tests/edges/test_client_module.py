@@ -64,13 +64,14 @@ class Page:
 
 
 @contextlib.asynccontextmanager
-async def page(address, way, **options):
+async def page(address, way, *, connects=True, **options):
     pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
     given = {"roomId": "room", **options, "way": way}
     process = await node(str(HERE / "device.mjs"), address, json.dumps(given), **pipes)
     shown = Page(process)
     try:
-        await shown.connected()
+        if connects:
+            await shown.connected()
         yield shown
     finally:
         with contextlib.suppress(ConnectionError):
@@ -145,6 +146,18 @@ async def test_a_token_is_shown_by_every_way(script, way):
         script.say("yes")
         script.finish()
         await shown.shows(("user", "hi", "done"), ("assistant", "yes", "done"))
+
+
+@pytest.mark.parametrize("way", STREAMS)
+async def test_a_token_that_is_refused_is_told(script, way):
+    claims = {"sub": "ann", "exp": time.time() - 1, "rooms": ["room"]}
+    expired = {"token": jwt.encode(claims, SECRET)}
+    async with (
+        running(script, auth="jwt", jwt_secret=SECRET) as bridge,
+        page(bridge.address, way, connects=False, auth=expired) as shown,
+    ):
+        line = await shown.until(lambda line: "error" in line)
+        assert line["error"]["code"] == "token_expired"
 
 
 @pytest.mark.parametrize("way", [*STREAMS, "overCompleteCall"])

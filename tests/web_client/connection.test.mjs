@@ -54,6 +54,23 @@ test("what waits for an ack is told when the connection is lost, and who was dro
   assert.deepEqual(said, ["connect", "disconnect"]);
 });
 
+test("who is refused asks again with a fresh token, if there can be one", async () => {
+  let opened = 0;
+  function closed(address, auth, line) {
+    opened++;
+    queueMicrotask(() => line.refused({ code: "unauthorized", message: "no" }));
+    return { emit() {}, close() {} };
+  }
+  const fixed = new Connection("http://one", { token: "old" }, [closed]);
+  await heard(fixed, "disconnect");
+  await new Promise((go) => setTimeout(go, 400)); // longer than the first pause
+  assert.equal(opened, 1);
+  const fresh = new Connection("http://one", () => ({ token: "new" }), [closed]);
+  await heard(fresh, "refused");
+  await heard(fresh, "refused");
+  fresh.close();
+});
+
 test("a token that cannot be had is told, and asked for again", async () => {
   let asked = 0;
   const connection = new Connection("http://one", async () => (asked++ ? {} : Promise.reject(new Error("signed out"))), [free]);

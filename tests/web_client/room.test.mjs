@@ -247,10 +247,12 @@ test("a message is shown at once, keeps its place, and is sent until it is taken
   assert.ok(!flashed);
 });
 
-test("a refused message is an error, and nobody is thinking", async () => {
+test("a refused message is an error, nobody is thinking, and it can be sent again", async () => {
   const bridge = new Bridge();
   const wire = new Wire(bridge);
-  wire.emit = async (event) => (event === "send_message" ? { ok: false, error: { code: "busy", message: "no" } } : { ok: true });
+  const sent = [];
+  const busy = { ok: false, error: { code: "busy", message: "no" } };
+  wire.emit = async (event, data) => (event !== "send_message" || sent.push(data.requestId) > 1 ? { ok: true } : busy);
   const room = new Room(wire, "room");
   const told = [];
   room.onerror = (error) => told.push(error.code);
@@ -259,6 +261,10 @@ test("a refused message is an error, and nobody is thinking", async () => {
   wire.tell("ai_message_status", { requestId, roomId: "room", status: "thinking" });
   await settled();
   assert.deepEqual([room.getSnapshot().messages[0].state, room.getSnapshot().thinking, told], ["error", [], ["busy"]]);
+  room.retry(requestId);
+  await settled();
+  room.retry(requestId);
+  assert.deepEqual([room.getSnapshot().messages[0].state, sent], ["done", [requestId, requestId]]);
 });
 
 test("a new conversation is the same room under the id that it gets", async () => {
