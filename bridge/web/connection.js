@@ -125,13 +125,14 @@ export class Connection extends Heard {
   }
 
   async #open() {
-    const hooks = this.#hooks((this.#current = Symbol()));
+    const current = (this.#current = Symbol());
+    const hooks = this.#hooks(current);
     this.#watch(HANDSHAKE_MS);
     try {
       const auth = await (typeof this.auth === "function" ? this.auth() : this.auth);
-      hooks.alive(() => (this.#line = this.ways[this.#way](this.address, auth, hooks)));
+      if (current === this.#current) this.#line = this.ways[this.#way](this.address, auth, hooks);
     } catch (error) {
-      hooks.refused({ code: "no_token", message: String(error) });
+      hooks.refused({ code: "no_connection", message: String(error) }); // no token, or a way that the page may not go
     }
   }
 
@@ -140,7 +141,7 @@ export class Connection extends Heard {
     const still = (act) => (...given) => current === this.#current && act(...given);
     return {
       connected: still(() => this.#connected()),
-      alive: still((then) => (this.#watch(), then?.())),
+      alive: still(() => this.#watch()),
       tell: still((event, data) => this.tell(event, data)),
       answer: still((id, ack) => this.#answer(id, ack)),
       refused: still((why) => this.#refused(why)),
