@@ -128,12 +128,17 @@ export class Connection extends Heard {
     const current = (this.#current = Symbol());
     const hooks = this.#hooks(current);
     this.#watch(HANDSHAKE_MS);
+    const auth = await this.#token().catch((error) => hooks.refused({ code: "no_token", message: String(error) }));
+    if (current !== this.#current) return;
     try {
-      const auth = await (typeof this.auth === "function" ? this.auth() : this.auth);
-      if (current === this.#current) this.#line = this.ways[this.#way](this.address, auth, hooks);
-    } catch (error) {
-      hooks.refused({ code: "no_connection", message: String(error) }); // no token, or a way that the page may not go
+      this.#line = this.ways[this.#way](this.address, auth, hooks);
+    } catch {
+      hooks.lost(); // the page may not go this way
     }
+  }
+
+  async #token() {
+    return typeof this.auth === "function" ? this.auth() : this.auth;
   }
 
   /** What a way tells; once it was dropped it is not listened to any more. */

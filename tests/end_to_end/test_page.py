@@ -158,3 +158,25 @@ async def test_a_tool_at_work_is_seen_and_stays_told(page):
         await expect(answer(page, number).locator(".tools")).to_have_text("get_weather: done")
         await expect(answer(page, number)).to_have_attribute("data-state", "done")
         await expect(answer(page, number).locator(".reasoning")).to_be_hidden()
+
+
+BLOCKED = "window.WebSocket = class { constructor() { throw new Error('blocked'); } };"
+
+
+@pytest.mark.parametrize("streams", [True, False], ids=["streams", "no stream"])
+async def test_a_page_that_may_open_no_websocket_goes_another_way(browser, bridge, streams):
+    page = await browser.new_page()
+    await page.add_init_script(BLOCKED)
+    if not streams:
+        await page.route("**/chat/rooms/**", lambda route: route.abort())
+    await page.goto(f"{bridge.address}/")
+    for number in (1, 2, 3):
+        await expect(device(page, number).locator(".link")).to_have_text("connected", timeout=30_000)
+    await ask(page, 1, "x")
+    for number in (1, 2, 3) if streams else (1,):
+        await expect(answer(page, number)).to_have_attribute("data-state", "done", timeout=30_000)
+    if streams:
+        texts = {await answer(page, number).locator(".text").text_content() for number in (1, 2, 3)}
+        assert len(texts) == 1
+    await expect(page.locator(".toast")).to_have_count(0)
+    await page.close()
