@@ -15,7 +15,7 @@ from virtual_clock import VirtualClockLoop
 
 from bridge.doors.sse import RoomEvents
 from bridge.messages import MessageChunk, MessageEnd, MessageStart, MessageStatus, NewMessage
-from bridge.ports import Batch, Claim, Prompt
+from bridge.ports import Batch, Claim, Entered, Prompt
 from bridge.queued_device import QueuedDevice
 from bridge.rooms import Rooms
 from bridge.stores.memory import MemoryInbox, MemoryJournal
@@ -46,13 +46,10 @@ class SharedInbox(MemoryInbox):
     def __init__(self, journal):
         self.journal = journal
 
-    async def enter(self, room_id, *, late=False):
-        copies = []
-        for turn_id in self.journal._rooms.get(room_id, ()):
-            kept = await self.journal.read(turn_id)
-            if kept.number and (late or not kept.ended):
-                copies.append(copy(kept))
-        return copies
+    async def enter(self, room_id):
+        turns = [await self.journal.read(turn_id) for turn_id in self.journal._rooms.get(room_id, ())]
+        running = [copy(kept) for kept in turns if kept.number and not kept.ended]
+        return Entered(running, [kept.turn_id for kept in turns if kept.number and kept.ended])
 
 
 def copy(kept):
