@@ -2,36 +2,34 @@
 
 import asyncio
 import logging
+from functools import partial
 
 from aiohttp import web
 
+from bridge import other_servers
 from bridge.addresses import is_loopback
 from bridge.answers import Answers
 from bridge.backend import HttpBackend
 from bridge.border import Border, in_production
 from bridge.changes import Change
-from bridge.cluster_lines import ShardedLine, StreamsLine
 from bridge.connections import Connections
 from bridge.dialects import DIALECTS
 from bridge.doors import drop_in, figures, health, page
 from bridge.doors.admin import AlertsDoor, Bearer, FlagDoor
-from bridge.doors.cluster_servers import ClusterServers
 from bridge.doors.drop_in import DropIn
 from bridge.doors.namespace import BridgeNamespace
-from bridge.doors.node_servers import NodeServers
 from bridge.errors import SettingsError
-from bridge.everywhere import Everywhere
 from bridge.exchange import Says
 from bridge.facts import Happening
 from bridge.guardroom import Guardroom
 from bridge.http_doors import HttpDoors
-from bridge.http_server import listen
+from bridge.listening import Listening
 from bridge.metrics import Metrics
 from bridge.node import Node
-from bridge.passed import as_it_came
 from bridge.profiles import Profile
-from bridge.proxy import HEADER_LIMIT_BYTES, Proxy
+from bridge.proxy import Proxy
 from bridge.pump import Limits
+from bridge.readiness import Readiness
 from bridge.relay import Relay
 from bridge.rooms import Rooms
 from bridge.settings import Settings
@@ -87,12 +85,14 @@ class App:
             share=settings.confirm_percent / 100,
             within_s=settings.confirm_s,
         )
-        self.everywhere = self._everywhere()
+        self.everywhere = other_servers.everywhere(settings, self.shared, self._manager)
         """All servers that share the Redis as one, None where none can: without Redis, or `node_adapter`."""
         self._profile = profile
         self._dialect = dialect(settings)
         self._clock = clock
-        self._runners: list[web.AppRunner] = []
+        self._listening = Listening(settings.host, header_s=settings.header_s)
+        self.admin_address: str | None = None
+        """Where operators find their doors, None where devices connect."""
         self.drop_in_address: str | None = None
         """Where a chat-server finds the bridge in its backend's place, None where it does not."""
         self._border = Border(settings, profile, self._facts, clock)
@@ -116,7 +116,7 @@ class App:
         self.guard.start(self.shared, self._facts)
         self._confirmer = asyncio.create_task(self._confirmations.run(), name="confirmations")
         self._node = asyncio.create_task(self._member.run(), name="node")
-        self._neighbours = self._node_servers()
+        self._neighbours = self._other_servers()
         self._admin_ui = self._shown_to_admins()
         self._sweeper = asyncio.create_task(self._border.admission.run(), name="admission")
         self._proxy = Proxy(
@@ -125,27 +125,17 @@ class App:
             connect_s=settings.connect_s,
             silence_s=settings.proxy_silence_s,
         )
-        address = await self._serve(self._web(), settings.port)
+        address = await self._listening.open(self._web(), settings.port)
+        if settings.admin_port:
+            apart = web.Application()
+            apart.add_routes([*self._health(), *self._operators()])
+            self.admin_address = await self._listening.open(apart, settings.admin_port)
         if opens_drop_in(settings) and settings.drop_in_port:
             beside = web.Application()
             beside.add_routes(self._drop_in(alone=True).routes())
-            self.drop_in_address = await self._serve(beside, settings.drop_in_port)
+            self.drop_in_address = await self._listening.open(beside, settings.drop_in_port)
         elif opens_drop_in(settings):
             self.drop_in_address = address
-        return address
-
-    async def _serve(self, app: web.Application, port: int) -> str:
-        app.on_response_prepare.append(as_it_came)
-        runner, address = await listen(
-            app,
-            self._settings.host,
-            port,
-            header_s=self._settings.header_s,
-            auto_decompress=False,
-            max_line_size=HEADER_LIMIT_BYTES,
-            max_field_size=HEADER_LIMIT_BYTES,
-        )
-        self._runners.append(runner)
         return address
 
     async def stop(self) -> None:
@@ -166,8 +156,7 @@ class App:
         await self.sio.shutdown()
         await self.sio.close()
         await self._namespace.close()
-        for runner in self._runners:
-            await runner.cleanup()
+        await self._listening.close()
         await self._proxy.close()
         await self._backend.close()
         await self._border.close()
@@ -179,35 +168,13 @@ class App:
         await self._border.close()
         await self.shared.close()
 
-    def _everywhere(self) -> Everywhere | None:
-        shared = self.shared
-        if shared.client is None or self._settings.node_adapter not in ("auto", "on"):
-            return None
-        return Everywhere(shared.client, shared.inbox, shared.channels, shared.uid, self._manager.answered)
-
-    def _node_servers(self) -> asyncio.Task[None] | None:
-        settings, shared, client = self._settings, self.shared, self.shared.client
-        if client is None or settings.node_adapter == "off":
-            return None
+    def _other_servers(self) -> asyncio.Task[None] | None:
+        settings = self._settings
         crowd = Crowd(self.sio, self._namespace.devices, self._rooms, new_message=settings.new_message_event)
-        door: NodeServers | ClusterServers
-        if self.everywhere is not None:
-            looks = settings.node_adapter == "auto"
-            door = NodeServers(
-                client,
-                shared.channels,
-                crowd,
-                shared.audience,
-                self._facts,
-                everywhere=self.everywhere,
-                look=looks,
-            )
-        else:
-            line: ShardedLine | StreamsLine = StreamsLine(client, shared.channels)
-            if settings.node_adapter == "sharded":
-                line = ShardedLine(client, shared.channels, crowd.named)
-            door = ClusterServers(line, crowd, self._facts, uid=shared.uid, answered=self._manager.answered)
-        return asyncio.create_task(door.run(), name="node servers")
+        door = other_servers.door(
+            settings, self.shared, crowd, manager=self._manager, facts=self._facts, asks=self.everywhere
+        )
+        return None if door is None else asyncio.create_task(door.run(), name="other servers")
 
     def _shown_to_admins(self) -> asyncio.Task[None] | None:
         settings = self._settings
@@ -342,17 +309,26 @@ class App:
         settings = self._settings
         app = web.Application()
         self.sio.attach(app)
-        bearer = Bearer(settings.admin_token, open_without=settings.demo)
-        alerts = AlertsDoor(self.flag, bearer, self.guard.pull, named=settings.guard_alerts)
-        app.add_routes([*health.routes(self.relay, self._member), *alerts.routes()])
-        app.add_routes(FlagDoor(self.flag, bearer).routes())
-        app.add_routes(figures.routes(self.metrics))
+        app.add_routes(self._health())
+        if not settings.admin_port:
+            app.add_routes(self._operators())
         if settings.demo:
             app.add_routes(page.routes())
         shares = opens_drop_in(settings) and not settings.drop_in_port
         app.add_routes(self._doors.routes(self._profile.paths if shares else ()))
         app.add_routes(self._drop_in(alone=False).routes() if shares else drop_in.closed(self._profile))
         return app
+
+    def _health(self) -> list[web.RouteDef]:
+        path = self._settings.ready_backend_path
+        asked = partial(self._backend.answers, path) if path else None
+        return health.routes(Readiness(self.relay, self._member, self._clock, asked))
+
+    def _operators(self) -> list[web.RouteDef]:
+        settings = self._settings
+        bearer = Bearer(settings.admin_token, open_without=settings.demo)
+        alerts = AlertsDoor(self.flag, bearer, self.guard.pull, named=settings.guard_alerts)
+        return [*FlagDoor(self.flag, bearer).routes(), *alerts.routes(), *figures.routes(self.metrics)]
 
     def _drop_in(self, *, alone: bool) -> DropIn:
         settings = self._settings

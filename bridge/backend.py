@@ -137,6 +137,14 @@ class HttpBackend:
         message = pick(value, answer.value)
         return None if message is None else json.dumps(message, ensure_ascii=False)
 
+    async def answers(self, path: str) -> bool:
+        """Return whether it answers a GET of ``path`` with anything but a failure of its own (5xx)."""
+        try:
+            async with self._client.stream("GET", path) as response:
+                return not response.is_server_error
+        except httpx.HTTPError:
+            return False
+
     async def _prepared(self, prompt: Prompt) -> tuple[dict[str, Any], Id | None]:
         """Make the call that comes first, if there is one; return what it gave and the answer's name."""
         first = self._profile.preparation

@@ -72,6 +72,8 @@ class Settings:
     fast_path: bool = _key("BRIDGE_FAST_PATH", default=True)
     mode: str = _key("BRIDGE_MODE", "")
     origins: tuple[str, ...] = _key("BRIDGE_ORIGINS", ())
+    admin_port: int = _key("BRIDGE_ADMIN_PORT", 0)
+    ready_backend_path: str = _key("BRIDGE_READY_BACKEND_PATH", "")
     admin_url: str = _key("BRIDGE_ADMIN_URL", "")
     auth: str = _key("BRIDGE_AUTH", "")
     jwt_secret: str = _key("BRIDGE_JWT_SECRET", "", secret=True)
@@ -123,7 +125,8 @@ class Settings:
             _refuse("BRIDGE_NODE_ADAPTER", self.node_adapter, f"it must be one of {', '.join(NODE_ADAPTERS)}")
         if self.admin_url and not _is_web_address(self.admin_url):
             _refuse("BRIDGE_ADMIN_URL", self.admin_url, "it must look like http://host:port")
-        for env, port in (("PORT", self.port), ("BRIDGE_DROP_IN_PORT", self.drop_in_port)):
+        ports = {"PORT": self.port, "BRIDGE_DROP_IN_PORT": self.drop_in_port}
+        for env, port in {**ports, "BRIDGE_ADMIN_PORT": self.admin_port}.items():
             if port not in _HTTP_PORTS:
                 _refuse(env, port, "it must be 0 to 65535")
         if self.drop_in not in _DROP_IN:

@@ -56,6 +56,7 @@ MIDDLE = {
     "bridge.own_turn",
     "bridge.pump",
     "bridge.queued_device",
+    "bridge.readiness",
     "bridge.relay",
     "bridge.room",
     "bridge.rooms",
@@ -89,6 +90,7 @@ TABLE = {
         set(),
     ),
     "bridge.relay": (CORE | PORTS | {"bridge.pump", "bridge.rooms", "bridge.run", "bridge.writer"}, set()),
+    "bridge.readiness": (PORTS | {"bridge.node", "bridge.relay"}, set()),
     "bridge.node": (CORE | PORTS | {"bridge.rooms", "bridge.relay"}, set()),
     "bridge.watch": (CORE | PORTS, set()),
     "bridge.guest": (CORE | PORTS | {"bridge.admission", "bridge.rooms"}, set()),
@@ -166,6 +168,7 @@ TABLE = {
     "bridge.auth": (CORE | PORTS, {"jwt"}),
     "bridge.jwks": (CORE | {"bridge.auth"}, {"httpx", "jwt"}),
     "bridge.membership": (CORE | PORTS | {"bridge.profiles", "bridge.templates"}, {"httpx"}),
+    "bridge.listening": ({"bridge.http_server", "bridge.passed", "bridge.proxy"}, {"aiohttp"}),
     "bridge.http_server": ({"bridge.errors"}, {"aiohttp"}),
     "bridge.border": (  # a part of the composition root
         CORE
@@ -179,6 +182,13 @@ TABLE = {
         | PORTS
         | {"bridge.copies", "bridge.node_cluster", "bridge.openfeature", "bridge.redis_client"}
         | {"bridge.settings", "bridge.stores.memory", "bridge.stores.redis", "bridge.stores.redis_flag"},
+        set(),
+    ),
+    "bridge.other_servers": (  # a part of the composition root
+        PORTS
+        | {"bridge.cluster_lines", "bridge.doors.cluster_servers", "bridge.doors.node_servers"}
+        | {"bridge.everywhere", "bridge.settings", "bridge.shared"}
+        | {"bridge.sockets.crowd", "bridge.sockets.manager"},
         set(),
     ),
     "bridge.telemetry": (CORE | PORTS, {"structlog"}),
@@ -252,7 +262,7 @@ TABLE = {
         CORE | PORTS | MIDDLE | SOCKETS | {"bridge.auth"},
         {"socketio"},
     ),
-    "bridge.doors.health": (MIDDLE, {"aiohttp"}),
+    "bridge.doors.health": ({"bridge.readiness"}, {"aiohttp"}),
     "bridge.doors.admin": (CORE | PORTS, {"aiohttp"}),
     "bridge.doors.page": (set(), {"aiohttp"}),
     "bridge.commands.serve": (

@@ -2,19 +2,17 @@
 
 from aiohttp import web
 
-from bridge.node import Node
-from bridge.relay import Relay
+from bridge.readiness import Readiness
 
 
-def routes(relay: Relay, node: Node) -> list[web.RouteDef]:
+def routes(readiness: Readiness) -> list[web.RouteDef]:
     """Return the routes of this door."""
 
     async def healthz(_: web.Request) -> web.Response:
         return web.json_response({"ok": True})
 
     async def readyz(_: web.Request) -> web.Response:
-        known = {"draining": relay.draining, "store": not node.alive}
-        reasons = [reason for reason, holds in known.items() if holds]
+        reasons = await readiness.reasons()
         return web.json_response({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
 
     return [web.get("/healthz", healthz), web.get("/readyz", readyz)]

@@ -11,6 +11,7 @@ async def script():
     app = web.Application()
     app.router.add_post("/chat/messages/stream", script.stream)
     app.router.add_post("/chat/messages", script.complete)
+    app.router.add_get("/fails", script.fails)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

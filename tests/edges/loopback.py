@@ -48,6 +48,9 @@ class Script:
     async def _frame(self, response, value):
         await response.write(b"data: " + json.dumps(value).encode() + b"\n\n")
 
+    async def fails(self, _):
+        return web.Response(status=500)
+
     async def complete(self, request):
         body = await request.json()
         self.requests.append(body)
