@@ -263,7 +263,7 @@ TABLE = {
         {"socketio"},
     ),
     "bridge.doors.health": ({"bridge.readiness"}, {"aiohttp"}),
-    "bridge.doors.admin": (CORE | PORTS, {"aiohttp"}),
+    "bridge.doors.admin": (CORE | PORTS | {"bridge.http_server"}, {"aiohttp"}),
     "bridge.doors.page": (set(), {"aiohttp"}),
     "bridge.commands.serve": (
         {"bridge.app", "bridge.profiles", "bridge.settings", "bridge.telemetry"},

@@ -9,7 +9,11 @@ from aiohttp import web
 from bridge.alerts import firing
 from bridge.changes import parse_edit
 from bridge.errors import AlertsMalformed, FlagRefused, StoreUnavailable
+from bridge.http_server import read_body
 from bridge.ports import Switch
+
+BODY_LIMIT_BYTES, BODY_S = 1024 * 1024, 10.0
+"""How much an operator may say, and how long that may take."""
 
 
 class Bearer:
@@ -59,7 +63,7 @@ class FlagDoor:
     async def _answer(self, request: web.Request) -> web.Response:
         try:
             if request.method == "PUT":
-                state = await self._switch.change(*parse_edit(_json(await request.text())))
+                state = await self._switch.change(*parse_edit(await _said(request)))
             else:
                 state = await self._switch.state()
         except FlagRefused as error:
@@ -94,7 +98,7 @@ class AlertsDoor:
         if request.content_type != "application/json":
             return _error(415, "bad_type", "unable to read the alerts; send application/json")
         try:
-            return await self._take(_json(await request.text()))
+            return await self._take(await _said(request))
         except AlertsMalformed as error:
             return _error(400, "bad_alerts", str(error))
         except FlagRefused as error:
@@ -109,7 +113,8 @@ class AlertsDoor:
         return web.json_response({"firing": names, "pulled": pulled})
 
 
-def _json(body: str) -> object:
+async def _said(request: web.Request) -> object:
+    body = await read_body(request, BODY_LIMIT_BYTES, within_s=BODY_S)
     try:
         said: object = json.loads(body)
     except (ValueError, RecursionError):

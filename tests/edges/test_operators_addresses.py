@@ -1,6 +1,7 @@
 """Where operators and probes look: an address of their own, and what a process says of its readiness."""
 
 import asyncio
+import io
 import signal
 
 import aiohttp
@@ -8,6 +9,7 @@ import pytest
 from loopback import running
 from redis_server import redis_server
 
+from bridge.doors.admin import BODY_LIMIT_BYTES
 from bridge.node import DEAF_S
 
 
@@ -43,6 +45,15 @@ async def test_with_an_address_of_their_own_operators_doors_are_nowhere_else(scr
         for address in (bridge.address, bridge.admin_address):
             assert await status(http, f"{address}/readyz") == await status(http, f"{address}/healthz") == 200
         assert await status(http, f"{bridge.admin_address}/socket.io/?EIO=4&transport=polling") == 404
+
+
+async def test_what_an_operator_says_has_a_bound(bridge, http):
+    for method, path in (("PUT", "/admin/flag"), ("POST", "/admin/alerts")):
+        for bearer, code in (("Bearer guessed", 401), ("Bearer secret", 413)):
+            headers = {"Content-Type": "application/json", "Authorization": bearer}
+            data = io.BytesIO(b" " * (BODY_LIMIT_BYTES + 1))
+            async with http.request(method, bridge.address + path, data=data, headers=headers) as answer:
+                assert answer.status == code
 
 
 @pytest.mark.parametrize(("path", "ready"), [("/chat/nothing", True), ("", True), ("/fails", False)])
