@@ -29,7 +29,7 @@ class Witness:
         self.gone.clear()
         self.client.on("*", self._hear)
         self.client.on("disconnect", self._lost)
-        await self.client.connect(address, auth=self.auth, transports=["websocket"])
+        await self.client.connect(address, auth=self.auth, transports=["websocket"], wait_timeout=ANSWER_S)
         await self.client.call("join_room", {"roomId": ROOM, "resume": self._under_way()})
 
     async def move(self, address: str) -> None:

@@ -103,7 +103,7 @@ class Client(Listener):
         self.sio.on("*", self._hear)
 
     async def __aenter__(self):
-        await self.sio.connect(self.address, auth=self.auth, transports=["websocket"])
+        await self.sio.connect(self.address, auth=self.auth, transports=["websocket"], wait_timeout=10)
         return self
 
     async def __aexit__(self, *_):

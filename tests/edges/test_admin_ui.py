@@ -27,7 +27,9 @@ class Page:
         self.client.on("disconnect", lambda _: self.gone.set(), namespace="/admin")
 
     async def look(self, address, auth, transport="websocket"):
-        await self.client.connect(address, auth=auth, namespaces=["/admin"], transports=[transport])
+        await self.client.connect(
+            address, auth=auth, namespaces=["/admin"], transports=[transport], wait_timeout=10
+        )
 
     async def until(self, wanted):
         async with asyncio.timeout(20):

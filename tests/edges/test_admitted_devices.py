@@ -34,7 +34,9 @@ async def refusal(address, auth=None, headers=None):
     sio = socketio.AsyncClient(reconnection=False)
     sio.on("connect_error", told.set_result)
     with contextlib.suppress(socketio.exceptions.ConnectionError):
-        await sio.connect(address, auth=auth, headers=headers or {}, transports=["websocket"])
+        await sio.connect(
+            address, auth=auth, headers=headers or {}, transports=["websocket"], wait_timeout=10
+        )
     try:
         return (await asyncio.wait_for(told, 5))["data"]
     finally:
@@ -61,7 +63,7 @@ async def test_an_authorization_header_lets_in_too(script):
         sio = socketio.AsyncClient(reconnection=False)
         header = {"Authorization": f"Bearer {token('ann', 1)}"}
         for transport in ("websocket", "polling"):
-            await sio.connect(bridge.address, headers=header, transports=[transport])
+            await sio.connect(bridge.address, headers=header, transports=[transport], wait_timeout=10)
             assert (await sio.call("join_room", {"roomId": 1}))["ok"]
             await sio.disconnect()
 

@@ -68,7 +68,7 @@ class Device:
         sio = socketio.AsyncClient(reconnection=False)
         device = cls(sio)
         sio.on("*", device._hear)
-        await sio.connect(address, transports=["websocket"])
+        await sio.connect(address, transports=["websocket"], wait_timeout=10)
         try:
             await sio.call("join_room", {"roomId": room_id})
             yield device
@@ -105,7 +105,7 @@ class Device:
         )
 
     async def _first(self, found):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while not found():
                 self._changed.clear()
                 await self._changed.wait()

@@ -26,7 +26,10 @@ async def test_a_page_at_one_node_sees_every_node(backend, tmp_path):
                 page = socketio.AsyncClient(reconnection=False, http_session=http)
                 page.on("server_stats", stats, namespace="/admin")
                 await page.connect(
-                    one.address, auth={"username": "ops", "password": "pw"}, transports=["websocket"]
+                    one.address,
+                    auth={"username": "ops", "password": "pw"},
+                    transports=["websocket"],
+                    wait_timeout=10,
                 )
                 async with asyncio.timeout(30):
                     await both.wait()

@@ -23,7 +23,7 @@ async def device(address, heard):
     sio = AsyncClient(reconnection=False)
     sio.on("*", lambda *said: heard.put_nowait(said))
     sio.on("disconnect", lambda _: heard.put_nowait("disconnected"))
-    await sio.connect(address, transports=["websocket"])
+    await sio.connect(address, transports=["websocket"], wait_timeout=10)
     try:
         yield sio
     finally:

@@ -40,7 +40,9 @@ async def provoke(address):
     claims = {"sub": "canary-user", "exp": time.time() + 60, "rooms": ["room-1"]}
     token = jwt.encode(claims, SECRET)
     sio = socketio.AsyncClient(reconnection=False)
-    await sio.connect(f"{address}?token=canary-query", auth={"token": token}, transports=["websocket"])
+    await sio.connect(
+        f"{address}?token=canary-query", auth={"token": token}, transports=["websocket"], wait_timeout=10
+    )
     await sio.call("join_room", {"roomId": "room-1"})
     for extra in ({}, {"deep": [[["canary"]]]}, {"content": 7}, {"roomId": "room-2"}):
         await sio.call("send_message", {"roomId": "room-1", "content": "canary-content", **extra})

@@ -53,7 +53,7 @@ class BridgeDevice:
     @contextlib.asynccontextmanager
     async def at(cls, address, room_id):
         device = cls()
-        await device._sio.connect(address, transports=["websocket"])
+        await device._sio.connect(address, transports=["websocket"], wait_timeout=10)
         try:
             await device._sio.call("join_room", {"roomId": room_id})
             yield device
