@@ -71,17 +71,22 @@ class Border:
             return ClosedAuthenticator()
         if settings.auth != "jwt":
             return NoAuthenticator()
-        keys: Secret | PublishedKeys = Secret(settings.jwt_secret)
-        if settings.jwks_url:
-            keys = PublishedKeys(settings.jwks_url, now, failed)
-            self._closes.append(keys)
         return JwtAuthenticator(
-            keys,
+            self._keys(settings, now, failed),
             issuer=settings.jwt_issuer,
             audience=settings.jwt_audience,
             rooms_claim=settings.rooms_claim,
             wall=time.time,
         )
+
+    def _keys(
+        self, settings: Settings, now: Callable[[], float], failed: Callable[[BaseException], None]
+    ) -> Secret | PublishedKeys:
+        if not settings.jwks_url:
+            return Secret(settings.jwt_secret)
+        published = PublishedKeys(settings.jwks_url, now, failed)
+        self._closes.append(published)
+        return published
 
     def _membership(self, settings: Settings, profile: Profile) -> Membership:
         if settings.auth != "jwt":

@@ -93,6 +93,13 @@ def test_settings_that_can_be_used_pass_the_check(config):
 
 
 @pytest.mark.parametrize(
+    "keys", [{"BRIDGE_JWT_SECRET": "s" * 32}, {"BRIDGE_JWKS_URL": "https://issuer.example/keys"}], ids=list
+)
+def test_one_place_for_the_keys_of_tokens_is_enough(config, keys):
+    assert config("check", BRIDGE_AUTH="jwt", **keys)[0] == 0
+
+
+@pytest.mark.parametrize(
     ("given", "why"),
     [
         ({"BACKEND_URL": "nonsense"}, "BACKEND_URL='nonsense'"),
