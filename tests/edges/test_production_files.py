@@ -280,7 +280,7 @@ def test_nginx_understands_what_compose_makes_of_its_file(tmp_path):
     file = prepared("nginx", folder)
     (port,) = free_ports("127.0.0.1", 0, 1, tried=1)
     text = file.read_text("utf-8").replace("listen 80;", f"listen 127.0.0.1:{port};")
-    file.write_text(text, "utf-8")
+    file.write_text(text.replace("/var/log/nginx/access.log", str(tmp_path / "access.log")), "utf-8")
     program = shutil.which("nginx") or "/usr/sbin/nginx"
     command = [program, "-t", "-p", str(tmp_path), "-c", str(file), "-e", str(tmp_path / "error.log")]
     command += ["-g", f"pid {tmp_path}/nginx.pid;"]
@@ -335,10 +335,17 @@ def test_probes_ask_for_this_process_or_for_its_readiness_each_where_it_belongs(
     asked = {name: container()[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
     paths = {name: probe["path"] for name, probe in asked.items()}
     assert paths == {"startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz"}
-    (port,) = container()["ports"]
-    assert {probe["port"] for probe in asked.values()} == {port["name"]}
-    assert str(port["containerPort"]) == image_environment()["PORT"]
-    assert kubernetes()["Service"]["ports"][0]["targetPort"] == port["name"]
+    ports = {each["name"]: str(each["containerPort"]) for each in container()["ports"]}
+    assert {ports[probe["port"]] for probe in asked.values()} == {image_environment()["PORT"]}
+
+
+def test_figures_and_flag_are_on_a_port_that_the_service_does_not_have():
+    ports = {each["name"]: str(each["containerPort"]) for each in container()["ports"]}
+    plain = {each["name"]: each.get("value") for each in container()["env"]}
+    assert plain["BRIDGE_ADMIN_PORT"] == ports["admin"]
+    assert [each["targetPort"] for each in kubernetes()["Service"]["ports"]] == ["http"]
+    annotations = kubernetes()["Deployment"]["template"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/port"] == ports["admin"]
 
 
 def test_the_pod_is_given_the_time_of_its_drain():
