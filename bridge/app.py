@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from functools import partial
 
 from aiohttp import web
@@ -42,6 +43,7 @@ from bridge.sockets.intake import Intake
 from bridge.sockets.manager import ClientManager
 from bridge.sockets.server import Server
 from bridge.telemetry import LogTelemetry, SystemClock
+from bridge.tracing import UNTRACED, Tracing
 from bridge.witnesses import Witnesses
 
 INBOUND_LIMIT_BYTES = 2 * 1024 * 1024
@@ -96,6 +98,7 @@ class App:
         self.drop_in_address: str | None = None
         """Where a chat-server finds the bridge in its backend's place, None where it does not."""
         self._border = Border(settings, profile, self._facts, clock)
+        self._tracing = _tracing(settings, self._facts.fault)
 
     async def start(self) -> str:
         """Listen, and return the address of the server. Raises `ListenError`."""
@@ -160,11 +163,13 @@ class App:
         await self._proxy.close()
         await self._backend.close()
         await self._border.close()
+        await self._tracing.close()
         await self.guard.close()
         await self.shared.close()
 
     async def discard(self) -> None:
         """Close what a process holds that was built, to see whether it can be, and never started."""
+        await self._tracing.close()
         await self._border.close()
         await self.shared.close()
 
@@ -231,6 +236,7 @@ class App:
             telemetry=self._facts,
             clock=self._clock,
             limits=limits,
+            tracing=self._tracing,
         )
 
     def _place(self) -> Node:
@@ -347,6 +353,18 @@ class App:
             content_limit_bytes=settings.max_content_bytes,
             alone=alone,
         )
+
+
+def _tracing(settings: Settings, failed: Callable[[BaseException], None]) -> Tracing:
+    if not settings.otel:
+        return UNTRACED
+    try:
+        from bridge.opentelemetry import OpenTelemetry, exported  # noqa: PLC0415  (an extra)
+    except ImportError as exc:
+        why = "the extra is missing: pip install 'chat-stream-bridge[otel]'"
+        raise SettingsError(f"unable to use BRIDGE_OTEL; {why}") from exc
+    spans = exported(failed)
+    return OpenTelemetry(spans, profile=settings.backend_profile, backend_url=settings.backend_url)
 
 
 def dialect(settings: Settings) -> Says:

@@ -8,6 +8,7 @@
     ├── FlagRefused            the operator's: the flag cannot be set so
     ├── AlertsMalformed        the sender's: what should be alerts cannot be read
     ├── WebhookLost            the receiver's: nobody took what the operator was to be told
+    ├── SpansLost              the collector's: nobody took the spans of turns
     ├── StoreUnavailable       the store's: no answer in time; the same may succeed later
     ├── OrderUnusable          the caller's: what it emits cannot be told to other nodes
     ├── AnswersMissing         the others': not all who were asked have answered in time
@@ -117,6 +118,10 @@ class AlertsMalformed(BridgeError):
 
 class WebhookLost(BridgeError):
     """The operator's webhook did not take what it was told, however often."""
+
+
+class SpansLost(BridgeError):
+    """Spans of turns that a collector did not take; the turns are none the worse."""
 
 
 class StoreUnavailable(BridgeError):

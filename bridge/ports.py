@@ -73,6 +73,7 @@ class Claim:
     ``turn_id`` names the turn inside the bridge, ``turn_limit`` is how many may run in the room. The prompt
     and whether the turn streams are kept with it, for the node that may have to take it over. So is whether
     its complete messages are ``announced_elsewhere``: another server tells the room, and the bridge must not.
+    ``trace`` is the name its owner's span has, empty where it has none.
     """
 
     turn_id: str
@@ -81,6 +82,7 @@ class Claim:
     digest: str
     turn_limit: int
     announced_elsewhere: bool = False
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

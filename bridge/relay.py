@@ -37,12 +37,12 @@ from bridge.pump import Limits, Pump
 from bridge.requests import Send
 from bridge.rooms import Rooms
 from bridge.run import Run, turn_name
+from bridge.tracing import UNTRACED, Trace, Tracing
 from bridge.turn import Turn
 from bridge.writer import Writer
 
 LAST_WORD_S = 1.0
 """How long the last batches may still be kept in where the process goes down."""
-_NONE: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,7 @@ class Relay:
         telemetry: Telemetry,
         clock: Clock,
         limits: Limits,
+        tracing: Tracing = UNTRACED,
     ) -> None:
         self._backend = backend
         self._journal = journal
@@ -75,6 +76,7 @@ class Relay:
         self._telemetry = telemetry
         self._clock = clock
         self._limits = limits
+        self._tracing = tracing
         self._runs: dict[str, Run] = {}
         self._claiming: Counter[str] = Counter()
         self._draining = False
@@ -125,6 +127,8 @@ class Relay:
 
     async def _take(self, device: Device, send: Send) -> Sent:
         claim = await self._claim(device, send)
+        trace = self._tracing.begin(claim, send.headers)
+        claim = replace(claim, trace=trace.name)
         request_id = claim.prompt.request_id
         match await self._claimed(claim):
             case Attached(turn_id):
@@ -136,7 +140,7 @@ class Relay:
                 why = f"{claim.turn_limit} answers are under way in the room"
                 raise RequestError("busy", f"unable to take the message; {why}")
             case Claimed(epoch):
-                self._begin(claim, epoch, send.headers)
+                self._begin(claim, epoch, trace)
                 return Sent(request_id)  # the backend's first frame may name the answer otherwise
 
     async def stop(
@@ -176,7 +180,7 @@ class Relay:
         claim = taken.claim
         if claim.turn_id in self._runs:
             self._writer.lose(self._runs[claim.turn_id])  # our own lease expired
-        run = self._run(claim, taken.epoch)
+        run = self._run(claim, taken.epoch, self._tracing.go_on(claim))
         run.turn.go_on(taken.transcript)
         run.turn.position = taken.position
         run.number = run.kept_number = taken.transcript.number
@@ -258,8 +262,8 @@ class Relay:
         kept = await self._journal.read(turn_id)
         return Sent(request_id, kept.message_id if kept else None, duplicate=True)
 
-    def _begin(self, claim: Claim, epoch: int, headers: Mapping[str, str]) -> None:
-        run = self._run(claim, epoch, headers)
+    def _begin(self, claim: Claim, epoch: int, trace: Trace) -> None:
+        run = self._run(claim, epoch, trace)
         run.gathered.set()
         self._start(run, asyncio.create_task(run.pump.run(), name=f"reader {run.turn_id}"))
 
@@ -270,8 +274,8 @@ class Relay:
         ids = (prompt.request_id, prompt.room_id, self._clock.new_id())
         return NewMessage(*ids, "user", prompt.content, self._clock.utc())
 
-    def _run(self, claim: Claim, epoch: int, headers: Mapping[str, str] = _NONE) -> Run:
-        prompt, gathered = replace(claim.prompt, headers=headers), asyncio.Event()
+    def _run(self, claim: Claim, epoch: int, trace: Trace) -> Run:
+        prompt, gathered = replace(claim.prompt, headers=trace.headers), asyncio.Event()
         turn = Turn(
             request_id=prompt.request_id,
             room_id=prompt.room_id,
@@ -284,7 +288,7 @@ class Relay:
             asked=self._asked(claim),
         )
         calls = Pump(self._backend, self._limits, self._clock, turn=turn, prompt=prompt, gathered=gathered)
-        return Run(claim, epoch, turn, calls, gathered, began_at_s=self._clock.monotonic_s())
+        return Run(claim, epoch, turn, calls, gathered, trace, began_at_s=self._clock.monotonic_s())
 
     def _start(self, run: Run, reader: asyncio.Task[Failed | None]) -> None:
         self._runs[run.turn_id] = run
@@ -318,8 +322,10 @@ class Relay:
             await self._writer.write(run)
         finally:
             self._forget(run)
+            report = run.report(self._clock.monotonic_s())
             if not run.fenced:
-                self._telemetry.turn_ended(run.report(self._clock.monotonic_s()))
+                self._telemetry.turn_ended(report)
+            run.trace.ended(report, fenced=run.fenced)
 
     def _forget(self, run: Run) -> None:
         if self._runs.get(run.turn_id) is run:

@@ -11,6 +11,7 @@ from bridge.facts import TurnReport
 from bridge.letters import Batch
 from bridge.ports import Appended, Claim
 from bridge.pump import Pump
+from bridge.tracing import Trace
 from bridge.transcript import Transcript
 from bridge.turn import Turn
 
@@ -32,6 +33,7 @@ class Run:
     turn: Turn
     pump: Pump
     gathered: asyncio.Event
+    trace: Trace
     number: int = 0
     """Of the batch that was said last."""
     kept_number: int = 0

@@ -116,6 +116,7 @@ class Settings:
     send_event: str = _key("BRIDGE_SEND_EVENT", "send_message")
     new_message_event: str = _key("BRIDGE_NEW_MESSAGE_EVENT", "new_message")
     show_reasoning: bool = _key("BRIDGE_SHOW_REASONING", default=False)
+    otel: bool = _key("BRIDGE_OTEL", default=False)
     demo: bool = _key("BRIDGE_DEMO", default=False)
 
     def __post_init__(self) -> None:

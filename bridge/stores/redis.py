@@ -287,7 +287,8 @@ def _packed(claim: Claim) -> str:
     """Return what a node needs that takes the turn over; of the prompt all but its headers."""
     prompt = claim.prompt
     fields = [prompt.request_id, prompt.room_id, prompt.message_id, prompt.content, prompt.user]
-    return _json([claim.announced_elsewhere, *fields, dict(prompt.extra)])
+    trace = [claim.trace] if claim.trace else []
+    return _json([claim.announced_elsewhere, *fields, dict(prompt.extra), *trace])
 
 
 def _last_words(batch: Batch) -> list[Message]:
@@ -316,7 +317,7 @@ def _transcript(turn: bytes, request: bytes, entries: list[Any]) -> Transcript:
 def _taken(found: list[Any]) -> Taken:
     turn, epoch, prompt, streaming, digest, position, stop, entries = found
     elsewhere, *fields = json.loads(prompt)
-    asked = Prompt(*fields)
-    claim = Claim(turn.decode(), asked, streaming == b"1", digest.decode(), 0, elsewhere)
+    asked, trace = Prompt(*fields[:6]), "".join(fields[6:])
+    claim = Claim(turn.decode(), asked, streaming == b"1", digest.decode(), 0, elsewhere, trace)
     transcript = _transcript(turn, _json(asked.request_id).encode(), entries)
     return Taken(epoch, claim, transcript, json.loads(position or b'""'), stop == b"1")
