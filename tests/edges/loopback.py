@@ -19,6 +19,7 @@ class Script:
 
     def __init__(self):
         self.requests = []
+        self.headers = []
         self.closed = asyncio.Event()
         self.steps = asyncio.Queue()
 
@@ -32,6 +33,7 @@ class Script:
     async def stream(self, request):
         body = await request.json()
         self.requests.append(body)
+        self.headers.append(request.headers)
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
         try:
@@ -54,6 +56,7 @@ class Script:
     async def complete(self, request):
         body = await request.json()
         self.requests.append(body)
+        self.headers.append(request.headers)
         return web.json_response({"messageId": f"w-{body['requestId']}", "content": "whole", "mood": "good"})
 
 

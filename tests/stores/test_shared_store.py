@@ -106,11 +106,23 @@ async def test_a_turn_whose_lease_expired_has_another_owner_and_the_old_one_is_f
     assert await two.overdue() == []
     (taken,) = await taken_over(two)
     assert (taken.epoch, taken.position, taken.transcript.text) == (2, "3", "2 3 ")
-    assert taken.claim.prompt == claim().prompt
+    assert (taken.claim.prompt, taken.claim.trace) == (claim().prompt, "")
     assert (taken.claim.streaming, taken.claim.digest, taken.transcript.number) == (True, "d", 3)
     assert (await one.append("t-1", 1, batches(4)[-1])).kept is Kept.FENCED
     assert (await two.append("t-1", 2, batches(4)[-1])).kept is Kept.OK
     assert await one.overdue() == []
+
+
+async def test_who_takes_a_turn_over_knows_its_trace_and_none_of_its_headers(nodes):
+    one, two = await nodes("one"), await nodes("two")
+    named = dataclasses.replace(claim(), trace=f"00-{'a' * 32}-{'b' * 16}-01")
+    secret = dataclasses.replace(
+        named, prompt=dataclasses.replace(named.prompt, headers={"authorization": "Bearer canary"})
+    )
+    await one.claim(secret)
+    (taken,) = await taken_over(two)
+    assert taken.claim.trace == named.trace
+    assert taken.claim.prompt == named.prompt
 
 
 async def test_a_lease_that_is_renewed_does_not_expire(nodes):
@@ -144,7 +156,7 @@ async def test_a_takeover_knows_who_announces_the_turn_and_has_no_secrets_of_its
     await one.release("t-1", 1)
     (taken,) = await two.overdue()
     assert taken.claim.announced_elsewhere
-    assert taken.claim.prompt == claim().prompt
+    assert (taken.claim.prompt, taken.claim.trace) == (claim().prompt, "")
 
 
 async def test_a_stop_reaches_the_owner_and_comes_back_with_its_next_batch(nodes):
