@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from loopback import Client, running
+from redis_server import redis_server
 
 from bridge.app import App
 from bridge.errors import SettingsError, SpansLost
@@ -32,15 +33,15 @@ ASKER = f"00-{TRACE}-{SPAN}-01"
 EVENTS = ["bridge.first_event", "bridge.first_delta", "bridge.first_kept", "bridge.first_chunk"]
 
 
-class Spans:
-    """What was exported, as soon as it ended."""
+class Spans(InMemorySpanExporter):
+    """What was exported, as soon as it ended, by every process of the test."""
 
-    def __init__(self):
-        self.kept = InMemorySpanExporter()
+    def shutdown(self):
+        pass
 
     @property
     def all(self):
-        return self.kept.get_finished_spans()
+        return self.get_finished_spans()
 
     async def one(self):
         async with asyncio.timeout(10):
@@ -53,7 +54,7 @@ class Spans:
 @pytest.fixture
 def spans(monkeypatch):
     spans = Spans()
-    monkeypatch.setattr(bridge.opentelemetry, "exported", lambda _: SimpleSpanProcessor(spans.kept))
+    monkeypatch.setattr(bridge.opentelemetry, "exported", lambda _: SimpleSpanProcessor(spans))
     return spans
 
 
@@ -229,6 +230,26 @@ async def test_who_lost_a_turn_ends_its_span_and_says_so(script, spans):
     assert span.attributes["bridge.fenced"]
     assert "gen_ai.response.finish_reasons" not in span.attributes
     assert span.status.status_code is StatusCode.UNSET
+
+
+@pytest.mark.needs("redis-server")
+async def test_two_processes_make_one_trace_of_a_turn(script, spans, tmp_path):
+    profile = Profile(idempotent=True)
+    with redis_server(tmp_path) as redis:
+        chosen = {"otel": True, "redis_url": redis.url}
+        async with running(script, profile, **chosen) as two, Client(two.address) as stays:
+            await stays.call("join_room", {"roomId": "room"})
+            async with running(script, profile, **chosen) as one, Client(one.address) as goes:
+                await asked(goes)
+                script.say("Hel")
+                await stays.until("ai_message_chunk")
+            await stays.until("ai_message_end")
+    first, second = spans.all
+    (link,) = second.links
+    assert format_span_id(link.context.span_id) == format_span_id(first.context.span_id) == parent(second)
+    assert first.context.trace_id == second.context.trace_id
+    assert (first.attributes.get("bridge.fenced"), second.attributes["bridge.taken_over"]) == (True, True)
+    assert [each["traceparent"] for each in script.headers] == [name(first), name(second)]
 
 
 @contextlib.asynccontextmanager
