@@ -29,13 +29,17 @@ class Mutant:
 
 
 FENCE = "if kept[1] ~= node or kept[2] ~= ARGV[4] then return { 'fenced', 0 } end"
-ENTERED = "        self._held[room] = None\n        self._live(born)\n        return ["
+ENTERED = "        self._held[room] = None\n        self._live(born)\n        return Entered("
 REGISTERED = """        await asyncio.sleep(0.05)
         await self._redis.commands.sadd(f"{self._prefix}nodes:{room}", self._node_id)
 """
 KEEP = "        await self._keep(run, batch)\n        if run.fenced:"
 HEAR = """        self._rooms.hear_turn(run.turn_id, run.claim.prompt.room_id, batch)
         await asyncio.sleep(0.1)
+"""
+MEND_LOST = """                self._lose_hold()
+                await self._mend_loss()
+                await self._rooms.sweep()
 """
 REGISTER = "redis.call('SADD', p .. 'nodes:' .. room, node)\n"
 MUTANTS = (
@@ -90,7 +94,7 @@ MUTANTS = (
         (
             (
                 "bridge/node.py",
-                "                self._rooms.lose_hold()\n                await self._rooms.sweep()\n",
+                MEND_LOST,
                 "                pass\n",
             ),
             ("bridge/node.py", "if not await self._inbox.beat():", "if await self._inbox.beat() is None:"),
