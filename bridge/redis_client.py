@@ -201,13 +201,12 @@ class Ear:
     async def follow(self, shards: frozenset[str]) -> None:
         """Listen to these sharded channels from now on, and to no others."""
         before, self._shards = self._shards, shards
-        if self._subscription is None:
-            return  # the next one begins with them
-        with contextlib.suppress(*TROUBLE):  # it is dead: the same
-            if new := shards - before:
-                await self._client.whole(self._subscription.ssubscribe(*new))
-            if old := before - shards:
-                await self._client.whole(self._subscription.sunsubscribe(*old))
+        for command, changed in (("SSUBSCRIBE", shards - before), ("SUNSUBSCRIBE", before - shards)):
+            line = self._subscription.connection if self._subscription is not None else None
+            if changed and line is not None and line.is_connected:  # else the next one begins with them
+                with contextlib.suppress(*TROUBLE):
+                    # past the library's own way, which would connect anew beside who listens here
+                    await self._client.whole(line.send_command(command, *changed, check_health=False))
 
     async def hear(self) -> list[tuple[bytes, bytes]]:
         """Wait for what is published, for a while: channel and data of each, in order, or nothing.

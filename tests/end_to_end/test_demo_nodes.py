@@ -89,7 +89,7 @@ async def test_a_signal_ends_all_that_was_started(tmp_path, number):
         assert len(started) == 4  # backend, Redis, two nodes
         assert demo.folders
         demo.process.send_signal(number)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(40):
             assert await demo.process.wait() == 0
         assert not [pid for pid in started if alive(pid)]
         assert not demo.folders
