@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge import __version__, profiles
-from bridge.commands import config, demo, doctor, flag, serve, tail, validate, validate_arguments
+from bridge.commands import config, demo, doctor, documents, flag, serve, tail, validate, validate_arguments
 from bridge.errors import BridgeError, SettingsError
 from bridge.profiles import Profile
 from bridge.settings import Settings, config_dir, load, sources
@@ -79,10 +79,13 @@ def _parser() -> argparse.ArgumentParser:
     validate_arguments.add_parser(verbs, file)
     tail.add_parser(verbs, file)
     config.add_parser(verbs, file)
+    documents.add_parser(verbs)
     return parser
 
 
 async def _run(arguments: argparse.Namespace) -> int:
+    if arguments.verb == "documents":
+        return documents.run(arguments)
     if arguments.verb == "demo":
         given = {"demo": True, "chat_streaming_enabled": True, "backend_profile": "reference"}
         settings, profile = _chosen(arguments, **given)

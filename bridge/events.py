@@ -10,7 +10,8 @@ from bridge.errors import FinishReason, TurnError
 Id = str | int
 """A room's, message's or request's name; keeps the JSON type it came with."""
 
-_ID = re.compile(r"[A-Za-z0-9_.:\-]{1,128}")
+ID_PATTERN = r"[A-Za-z0-9_.:\-]{1,128}"
+_ID = re.compile(ID_PATTERN)
 
 
 def valid_id(value: object) -> bool:

@@ -111,7 +111,7 @@ Message = (
 )
 
 
-_EVENT_NAMES: dict[type[Message], str] = {
+EVENT_NAMES: dict[type[Message], str] = {
     MessageChunk: "ai_message_chunk",
     MessageStart: "ai_message_start",
     MessageEnd: "ai_message_end",
@@ -129,7 +129,7 @@ def is_asked(message: Message) -> bool:
 
 def event_name(message: Message) -> str:
     """Return the name under which a room hears ``message``."""
-    return _EVENT_NAMES[type(message)]
+    return EVENT_NAMES[type(message)]
 
 
 def payload(message: Message) -> dict[str, Any]:
