@@ -19,7 +19,7 @@ from bridge.messages import (
     NewMessage,
 )
 from bridge.requests import RESUMES_PER_JOIN, Join, Leave, Resume, Send, Stop
-from bridge.rollout import LISTED_LIMIT, Listed
+from bridge.rollout import LISTED_LIMIT, NAME_LENGTH, Listed
 from bridge.rooms import ActiveTurn
 from bridge.schemas import Schema, Schemas, Shape, ref
 from bridge.wire_types import (
@@ -58,7 +58,11 @@ _RESUME: Schema = {
     "maxProperties": RESUMES_PER_JOIN,
 }
 _NOT_SENT = frozenset({"extra", "message_id", "headers", "announced_elsewhere"})
-_NAMES: Schema = {"type": "array", "maxItems": LISTED_LIMIT, "items": {"type": "string"}}
+_NAMES: Schema = {
+    "type": "array",
+    "maxItems": LISTED_LIMIT,
+    "items": {"anyOf": [{"type": "string", "minLength": 1, "maxLength": NAME_LENGTH}, {"type": "integer"}]},
+}
 
 SHAPES: Mapping[str, Shape] = {
     "WireError": Shape(WireError),

@@ -38,6 +38,10 @@ _CHANGE = _object(
     {"version": _STRING, "when": _STRING, "who": _STRING, "why": _STRING, **_ROLLOUT}
     | {"from": _object(_ROLLOUT)}
 )
+_SOMEBODY: Schema = {
+    "type": "object",
+    "anyOf": [{"required": [name], "properties": {name: {"minItems": 1}}} for name in ("rooms", "users")],
+}
 _LISTS = {name: _or_null(ref("Listed")) for name in ("allow", "deny", "forget")}
 
 ALIVE: Schema = _object({"ok": {"const": True}})
@@ -48,9 +52,12 @@ STOPPED: Schema = _object({"ok": {"const": True}, "stopped": _list(ref("Id"))})
 FLAG: Schema = _object({**_ROLLOUT, "source": _STRING, "default": _VALUE, "history": _list(_CHANGE)})
 EDIT: Schema = {
     **_object({}, {"value": _VALUE, **_LISTS, "at": _NAME, "who": _NAME, "why": _LINE}),
-    "anyOf": [{"required": [name]} for name in ("value", *_LISTS)],
+    "anyOf": [
+        {"required": ["value"]},
+        *({"required": [name], "properties": {name: _SOMEBODY}} for name in _LISTS),
+    ],
 }
-_ALERT = _object({"labels": _object({"alertname": _NAME})}, {"status": _STRING, "startsAt": _STRING})
+_ALERT = _object({"labels": _object({"alertname": _NAME})}, {"status": {}, "startsAt": {}})
 ALERTS: Schema = _object({"alerts": _list(_ALERT, maxItems=ALERTS_LIMIT)})
 PULLED: Schema = _object({"firing": _list(_STRING), "pulled": _BOOLEAN})
 POSTED: Schema = {
@@ -63,7 +70,7 @@ POSTED: Schema = {
 ASK: Schema = {
     "description": "A room is named chat_id or roomId, a request request_id or requestId.",
     **_object({"content": TEXT}, {name: ref("Id") for name in ("chat_id", "roomId")}),
-    "anyOf": [{"required": ["chat_id"]}, {"required": ["roomId"]}],
+    "oneOf": [{"required": ["chat_id"]}, {"required": ["roomId"]}],
 }
 ASK["properties"] |= {name: _or_null(ref("Id")) for name in ("request_id", "requestId")}
 COMPLETE: Schema = {
@@ -94,7 +101,10 @@ USE_CHAT: Schema = {
                 minItems=1,
             )
         },
-        {"id": _or_null(ref("Id")), "trigger": {"enum": ["submit-message", "regenerate-message"]}},
+        {
+            "id": _or_null(ref("Id")),
+            "trigger": {"description": "submit-message: a repeated id is no new request."},
+        },
     ),
 }
 UNDER_WAY: Schema = _list(

@@ -78,7 +78,7 @@ def _json(said: str, schema: Schema) -> dict[int, tuple[str, str, Schema]]:
 
 
 def _events(said: str) -> dict[int, tuple[str, str, Schema]]:
-    return {200: (said, EVENTS, {"type": "string"})}
+    return {200: (said, EVENTS, {})}
 
 
 _STRING: Schema = {"type": "string"}
@@ -143,7 +143,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "devices",
         {101: ("Frames both ways from here on.", "", {})},
         codes=_GATE,
-        refusals={400: "It is no WebSocket handshake."},
+        refusals={426: "It is no WebSocket handshake."},
         security=_DEVICE,
     ),
     Operation(

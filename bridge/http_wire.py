@@ -124,13 +124,12 @@ async def body_of(request: web.Request) -> dict[str, Any]:
             raw = await request.content.read(BODY_LIMIT_BYTES + 1)
             while not request.content.at_eof() and len(raw) <= BODY_LIMIT_BYTES:
                 raw += await request.content.readany()
-        body = json.loads(raw) if len(raw) <= BODY_LIMIT_BYTES else None
+        if len(raw) > BODY_LIMIT_BYTES:
+            why = f"it is over {BODY_LIMIT_BYTES} bytes"
+            raise RequestError("content_too_large", f"unable to read the body; {why}")
+        body = json.loads(raw)
     except (ValueError, RecursionError, TimeoutError) as exc:
         raise RequestError("not_an_object", "unable to read the body; it is no JSON object") from exc
-    if body is None:
-        raise RequestError(
-            "content_too_large", f"unable to read the body; it is over {BODY_LIMIT_BYTES} bytes"
-        )
     if not isinstance(body, dict):
         raise RequestError("not_an_object", "unable to read the body; it is no JSON object")
     check_values([body])

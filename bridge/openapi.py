@@ -62,7 +62,8 @@ def _response(said: str, content_type: str, schema: Schema) -> dict[str, Any]:
 
 def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
     if "{roomId}" in operation.path:
-        yield {"name": "roomId", "in": "path", "required": True, "schema": ref("Id")}
+        named = ref("Id") if operation.method != "options" else {"type": "string"}
+        yield {"name": "roomId", "in": "path", "required": True, "schema": named}
     for place, given in (("query", operation.query), ("header", operation.headers)):
         for name, schema in given.items():
             yield {"name": name, "in": place, "schema": schema}

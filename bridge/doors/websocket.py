@@ -24,7 +24,7 @@ from bridge.event_stream import json_line
 from bridge.events import Id, valid_id
 from bridge.gate import Gate
 from bridge.guest import Guest, Visitor
-from bridge.http_wire import refusal, write_at_once
+from bridge.http_wire import failure, refusal, write_at_once
 from bridge.messages import Message, event_name, payload
 from bridge.queued_device import QueuedDevice
 
@@ -32,6 +32,7 @@ FRAME_LIMIT_BYTES = 2 * 1024 * 1024
 """A frame below this is answered with an error code if it is too large; above it the connection ends."""
 CLOSE_S = 1.0
 """How long a client may take to close its side."""
+_NO_HANDSHAKE = "unable to answer; only websockets are served here"
 PING = b'{"event":"ping","data":{}}'
 
 
@@ -93,6 +94,8 @@ class WebSocketDoor:
         ws = web.WebSocketResponse(max_msg_size=FRAME_LIMIT_BYTES, compress=False, timeout=CLOSE_S)
         try:
             with self._gate.arrived(request) as token:
+                if not _shakes_hands(ws, request):
+                    return failure(426, "no_websocket", _NO_HANDSHAKE, {"Upgrade": "websocket"})
                 async with contextlib.AsyncExitStack() as held:
                     visitor = await self._known(held, token)
                     await ws.prepare(request)
@@ -206,6 +209,13 @@ class WebSocketDoor:
             device.end()
         except TimeoutError:  # stuck
             device.cut()
+
+
+def _shakes_hands(ws: web.WebSocketResponse, request: web.Request) -> bool:
+    try:
+        return ws.can_prepare(request).ok
+    except web.HTTPException:
+        return False
 
 
 def _abort(request: web.Request) -> None:
