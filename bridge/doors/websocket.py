@@ -94,10 +94,10 @@ class WebSocketDoor:
         ws = web.WebSocketResponse(max_msg_size=FRAME_LIMIT_BYTES, compress=False, timeout=CLOSE_S)
         try:
             with self._gate.arrived(request) as token:
-                if not _shakes_hands(ws, request):
-                    return failure(426, "no_websocket", _NO_HANDSHAKE, {"Upgrade": "websocket"})
                 async with contextlib.AsyncExitStack() as held:
                     visitor = await self._known(held, token)
+                    if not _shakes_hands(ws, request):
+                        return failure(426, "no_websocket", _NO_HANDSHAKE, {"Upgrade": "websocket"})
                     await ws.prepare(request)
                     first: Frame | None = None
                     if visitor is None:
