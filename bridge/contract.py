@@ -50,7 +50,9 @@ TEXT: Schema = {
     "type": "string",
     "pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$",
 }
-_OF_STOP: Schema = {"anyOf": [{"required": ["messageId"]}, {"required": ["requestId"]}]}
+_OF_STOP: Schema = {
+    "anyOf": [{"required": [name], "properties": {name: ref("Id")}} for name in ("messageId", "requestId")]
+}
 _RESUME: Schema = {
     "type": "object",
     "propertyNames": {"pattern": "^[A-Za-z0-9_.:-]{1,128}$"},
@@ -77,10 +79,16 @@ SHAPES: Mapping[str, Shape] = {
     "Start": Shape(MessageStart),
     "Chunk": Shape(MessageChunk),
     "Reasoning": Shape(MessageReasoning),
-    "Status": Shape(MessageStatus),
+    "Status": Shape(
+        MessageStatus,
+        more={"description": "What the backend is busy with; `messageId` is missing until the start."},
+    ),
     "Tool": Shape(MessageTool),
     "End": Shape(
-        MessageEnd, hidden=frozenset({"created_at", "answered"}), instead={"error": ref("WireError")}
+        MessageEnd,
+        hidden=frozenset({"created_at", "answered"}),
+        instead={"error": ref("WireError")},
+        more={"description": "The turn is over; `content` is authoritative."},
     ),
     "AccessEnded": Shape(AccessEnded),
     "Auth": Shape(Auth, nulls=True),
@@ -94,7 +102,7 @@ SHAPES: Mapping[str, Shape] = {
         open=True,
         nulls=True,
     ),
-    "Stop": Shape(Stop, more=_OF_STOP),
+    "Stop": Shape(Stop, more=_OF_STOP, nulls=True),
     "Resume": Shape(Resume),
     "Renew": Shape(Renew),
     "ActiveTurn": Shape(ActiveTurn),

@@ -112,6 +112,8 @@ TABLE = {
     "bridge.http_bodies": (CORE | {"bridge.contract"}, set()),
     "bridge.http_surface": (CORE | {"bridge.contract", "bridge.http_bodies"}, set()),
     "bridge.openapi": (CORE | {"bridge.contract", "bridge.http_surface", "bridge.http_wire"}, set()),
+    "bridge.asyncapi": (CORE | {"bridge.contract"}, set()),
+    "bridge.typescript": (CORE | {"bridge.contract"}, set()),
     "bridge.stores.memory": (CORE | PORTS, set()),
     "bridge.redis_client": ({"bridge.errors"}, {"hiredis", "redis"}),
     "bridge.group_commit": (CORE | PORTS | {"bridge.redis_client"}, set()),
@@ -308,7 +310,7 @@ TABLE = {
         set(),
     ),
     "bridge.commands.config": ({"bridge.app", "bridge.profiles", "bridge.settings"}, set()),
-    "bridge.commands.documents": ({"bridge.openapi"}, set()),
+    "bridge.commands.documents": ({"bridge.asyncapi", "bridge.openapi", "bridge.typescript"}, set()),
     "bridge.commands.scroll": (set(), set()),
     "bridge.commands.tokens": ({"bridge.errors"}, set()),
     "bridge.commands.tail": (
