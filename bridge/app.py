@@ -7,7 +7,7 @@ from functools import partial
 
 from aiohttp import web
 
-from bridge import other_servers
+from bridge import asyncapi, openapi, other_servers
 from bridge.addresses import is_loopback
 from bridge.answers import Answers
 from bridge.backend import HttpBackend
@@ -319,7 +319,7 @@ class App:
         if not settings.admin_port:
             app.add_routes(self._operators())
         if settings.demo:
-            app.add_routes(page.routes())
+            app.add_routes(page.routes({"openapi": openapi.document(), "asyncapi": asyncapi.document()}))
         shares = opens_drop_in(settings) and not settings.drop_in_port
         app.add_routes(self._doors.routes(self._profile.paths if shares else ()))
         app.add_routes(self._drop_in(alone=False).routes() if shares else drop_in.closed(self._profile))

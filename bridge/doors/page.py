@@ -1,6 +1,8 @@
-"""The demo's page: one room seen by three devices. Served only while the demo setting is on."""
+"""The demo's pages: a room seen by devices, and the contract. Served only while the demo setting is on."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -14,8 +16,8 @@ _HEADERS = {
 }
 
 
-def routes() -> list[web.AbstractRouteDef]:
-    """Return the routes of this door."""
+def routes(documents: Mapping[str, Mapping[str, Any]]) -> list[web.AbstractRouteDef]:
+    """Return the routes of this door; ``documents`` are what the page of the contract shows."""
 
     async def index(_: web.Request) -> web.FileResponse:
         return web.FileResponse(WEB / "index.html", headers=_HEADERS)
@@ -26,4 +28,15 @@ def routes() -> list[web.AbstractRouteDef]:
             raise web.HTTPNotFound
         return web.FileResponse(file, headers=_HEADERS)
 
-    return [web.get("/", index), web.get(r"/web/{name:[a-z_]+\.(?:js|css)}", asset)]
+    async def contract(_: web.Request) -> web.FileResponse:
+        return web.FileResponse(WEB / "docs.html", headers=_HEADERS)
+
+    async def document(request: web.Request) -> web.Response:
+        return web.json_response(documents[request.match_info["name"]], headers=_HEADERS)
+
+    return [
+        web.get("/", index),
+        web.get("/docs", contract),
+        web.get(rf"/docs/{{name:{'|'.join(documents)}}}.json", document),
+        web.get(r"/web/{name:[a-z_]+\.(?:js|css)}", asset),
+    ]

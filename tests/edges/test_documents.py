@@ -77,7 +77,8 @@ def said():
     )
 
 
-SOCKET_IO, PAGE, PROXY = "/socket.io/", {"/", "/web/{name}"}, "/{path}"
+SOCKET_IO, PROXY = "/socket.io/", "/{path}"
+PAGES = {"/", "/docs", "/docs/{name}.json", "/web/{name}"}
 
 
 @pytest.mark.parametrize("path", documents.texts())
@@ -114,7 +115,7 @@ async def test_every_route_of_the_bridge_is_in_the_document_and_no_other(script,
     monkeypatch.setattr(Listening, "open", opening)
     async with running(script, demo=True):
         (app,) = opened
-    served = {each for each in routes_of(app) if each[1] not in {SOCKET_IO, PROXY, *PAGE}}
+    served = {each for each in routes_of(app) if each[1] not in {SOCKET_IO, PROXY, *PAGES}}
     told = {(operation.method, operation.path) for operation in http_surface.OPERATIONS}
     assert told == served
 

@@ -113,14 +113,19 @@ async def test_a_form_of_another_site_cannot_switch_the_flag(script, http):
 
 
 async def test_the_page_is_there_only_in_the_demo(script, bridge, http):
-    async with http.get(f"{bridge.address}/") as answer:
-        assert answer.status == 404
+    for path in ("/", "/docs"):
+        async with http.get(bridge.address + path) as answer:
+            assert answer.status == 404
     async with running(script, demo=True) as trial:
         for path, kind in (
             ("/", "text/html"),
             ("/web/client.js", "javascript"),
             ("/web/connection.js", "javascript"),
             ("/web/page.css", "text/css"),
+            ("/docs", "text/html"),
+            ("/docs/openapi.json", "application/json"),
+            ("/docs/asyncapi.json", "application/json"),
+            ("/web/docs.js", "javascript"),
         ):
             async with http.get(trial.address + path) as answer:
                 assert answer.status == 200

@@ -180,3 +180,21 @@ async def test_a_page_that_may_open_no_websocket_goes_another_way(browser, bridg
         assert len(texts) == 1
     await expect(page.locator(".toast")).to_have_count(0)
     await page.close()
+
+
+async def test_the_contract_is_shown_with_nothing_from_elsewhere(browser, bridge):
+    page = await browser.new_page()
+    asked, failures = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: failures.append(str(error)))
+    await page.goto(f"{bridge.address}/docs")
+    await expect(page.locator("body")).to_have_attribute("data-shown", "true")
+    posted = page.locator('[id="post-/stream/"]')
+    await posted.locator("summary").click()
+    await expect(posted).to_contain_text("streaming_off")
+    sent = page.locator('[id="event-send_message"]')
+    await sent.locator("summary").click()
+    await expect(sent).to_contain_text("SendAck")
+    await expect(page.locator("#type-Chunk")).to_contain_text("fromSeq?: integer")
+    assert all(url.startswith((bridge.address, "data:")) for url in asked)
+    assert not failures
