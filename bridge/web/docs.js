@@ -33,14 +33,17 @@ function typed(schema = {}) {
 const code = (schema) => element("code", {}, typed(schema));
 const row = (term, ...said) => [element("dt", {}, term), element("dd", {}, ...said)];
 
+/** Text with what stands between backticks as code. */
+const prose = (text) => text.split("`").map((part, at) => (at % 2 ? element("code", {}, part) : part));
+
 function content(said) {
-  return Object.entries(said.content ?? {}).map(([type, { schema }]) => [element("code", {}, type), " ", code(schema)]).flat();
+  return Object.entries(said.content ?? {}).map(([type, { schema }]) => [element("code", {}, type), " ", ...(Object.keys(schema).length ? [code(schema)] : [])]).flat();
 }
 
 function operation(path, method, said) {
   const taken = (said.parameters ?? []).map((each) => row(`${each.name} (${each.in})`, code(each.schema)));
   const body = said.requestBody ? [row("body", ...content(said.requestBody))] : [];
-  const answers = Object.entries(said.responses).map(([status, answer]) => row(status, answer.description, " ", ...content(answer)));
+  const answers = Object.entries(said.responses).map(([status, answer]) => row(status, ...prose(answer.description), " ", ...content(answer)));
   return element("details", { id: `${method}-${path}` },
     element("summary", {}, element("b", {}, method), element("code", {}, path), " ", element("span", { class: "says" }, said.summary)),
     element("dl", {}, [...taken, ...body, ...answers].flat()));
@@ -76,7 +79,7 @@ for (const [path, methods] of Object.entries(http.paths)) {
 for (const [tag, operations] of tags) show("http", [element("h3", {}, tag), ...operations]);
 
 for (const [name, schema] of Object.entries(http.components.schemas)) {
-  const said = schema.description ? [element("p", { class: "says" }, schema.description)] : [];
+  const said = schema.description ? [element("p", { class: "says" }, prose(schema.description))] : [];
   show("types", [element("div", { class: "type", id: `type-${name}` }, element("b", {}, name), " ", code(schema), ...said)]);
 }
 document.body.dataset.shown = "true";
