@@ -80,9 +80,23 @@ async def test_the_demo_on_two_nodes_proves_itself(tmp_path):
     assert not demo.folders
 
 
+@pytest.fixture
+def heeded():
+    """Lets a signal end what is started from now on, though who started the tests ignores it (nohup)."""
+    before = []
+
+    def heed(number):
+        before.append((number, signal.signal(number, signal.SIG_DFL)))
+
+    yield heed
+    for number, handler in before:
+        signal.signal(number, handler)
+
+
 @needs_redis
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda each: each.name)
-async def test_a_signal_ends_all_that_was_started(tmp_path, number):
+async def test_a_signal_ends_all_that_was_started(tmp_path, number, heeded):
+    heeded(number)
     async with Demo.of(tmp_path, "--nodes", "2", PORT=str(free_ports("127.0.0.1", 0, 1, tried=1)[0])) as demo:
         await demo.printed("Stop with Ctrl-C")
         started = demo.pids
