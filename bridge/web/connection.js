@@ -283,11 +283,11 @@ export function overCompleteCall(address, auth, line) {
   };
 }
 
-function bearer({ token }) {
+export function bearer({ token }) {
   return token ? { Authorization: `Bearer ${token}` } : {};
 }
 
-async function post(url, auth, body) {
+export async function post(url, auth, body) {
   const headers = { "Content-Type": "application/json", ...bearer(auth) };
   const response = await fetch(url, { method: "POST", headers, body: JSON.stringify(body) });
   const told = await response.json();
@@ -295,26 +295,32 @@ async function post(url, auth, body) {
 }
 
 /** Answer with what `acting` comes to; one that cannot reach the bridge has lost it. */
-function answered(acting, id, line) {
+export function answered(acting, id, line) {
   const told = (ack) => (SIGNED_OUT.includes(ack.error?.code) ? line.refused(ack.error) : line.answer(id, ack));
   acting.then(told, () => line.lost());
 }
 
-/** Tell `line` what stands in a stream of server-sent events, as the bridge writes them, until it ends. */
+/** Tell `line` what stands in a stream of server-sent events, until it ends. */
 async function events(body, line) {
+  for await (const { event = "message", data } of records(body, line)) if (data) line.tell(event, JSON.parse(data));
+}
+
+/** The fields of each record in a stream of server-sent events, as the bridge writes them. */
+export async function* records(body, line) {
   let rest = "";
   for await (const some of pieces(body)) {
     line.alive();
-    const records = (rest + some).split("\n\n");
-    rest = records.pop();
-    for (const record of records) {
-      const fields = Object.fromEntries(record.split("\n").map((text) => text.split(/: (.*)/s)));
-      if (fields.data) line.tell(fields.event ?? "message", JSON.parse(fields.data));
-    }
+    const told = (rest + some).split("\n\n");
+    rest = told.pop();
+    for (const record of told) yield Object.fromEntries(record.split("\n").map((text) => text.split(/: (.*)/s)));
   }
 }
 
 async function* pieces(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  for (let next = await reader.read(); !next.done; next = await reader.read()) yield next.value;
+  try {
+    for (let next = await reader.read(); !next.done; next = await reader.read()) yield next.value;
+  } finally {
+    reader.cancel().catch(() => {}); // who reads no further ends the request
+  }
 }

@@ -16,6 +16,8 @@ SECRET = "s" * 32
 STREAMS = [
     "overWebSocket",
     "overEventStream",
+    "overSocketIo",
+    "overUiStream",
     pytest.param("socket.io-client", marks=pytest.mark.needs("socket.io-client")),
 ]
 
