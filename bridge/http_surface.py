@@ -84,11 +84,13 @@ def _events(said: str) -> dict[int, tuple[str, str, Schema]]:
 _STRING: Schema = {"type": "string"}
 _UI = "UI message stream v1 of the AI SDK, in server-sent events; the last is [DONE]."
 ASKED_BY_PAGES = (
+    "/chat/rooms/{roomId}/stream",
     "/chat/events",
     "/stream/",
     "/messages/",
     "/api/chat",
     "/api/chat/{roomId}",
+    "/api/chat/{roomId}/stream",
     "/api/chat/{roomId}/stop",
 )
 OPERATIONS: tuple[Operation, ...] = (

@@ -82,6 +82,7 @@ class SseDoor:
         """Return the routes of this door."""
         return [
             web.get("/chat/rooms/{roomId}/stream", self._stream, allow_head=False),
+            web.options("/chat/rooms/{roomId}/stream", self._origins.preflight),
             web.post("/chat/events", self._say),
             web.options("/chat/events", self._origins.preflight),
         ]

@@ -54,7 +54,10 @@ class UiStreamDoor:
             web.post(chat, self._go_on),
             web.get(f"{chat}/stream", self._resume, allow_head=False),
             web.post(f"{chat}/stop", self._stop),
-            *(web.options(path, self._origins.preflight) for path in ("/api/chat", chat, f"{chat}/stop")),
+            *(
+                web.options(path, self._origins.preflight)
+                for path in ("/api/chat", chat, f"{chat}/stream", f"{chat}/stop")
+            ),
         ]
 
     async def _begin(self, request: web.Request) -> web.StreamResponse:
