@@ -23,7 +23,7 @@ _AT_A_DISTANCE: Mapping[str, Verb] = {"flag": flag.run, "validate": validate.run
 """The verbs that need no backend's profile: they deal with a bridge that runs."""
 
 _TEACHES = """\
-try it:    python -m bridge demo            one room, three devices, a backend; prints the address
+try it:    python -m bridge demo            a room behind every door, a backend; prints the address
 prove it:  python -m bridge demo --check    the same without a browser; exit status 0 or 1
            python -m bridge demo --nodes 2  devices on two processes; with --check, one is killed
 ask it:    BACKEND_URL=http://127.0.0.1:5100 python -m bridge doctor --profile default

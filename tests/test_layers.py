@@ -348,6 +348,11 @@ TABLE = {
         | {"bridge.commands.tokens", "bridge.commands.validate_arguments", "bridge.commands.verdict"},
         set(),
     ),
+    "bridge.commands.trouble": (
+        CORE
+        | {"bridge.http_server", "bridge.http_wire", "bridge.commands.children", "bridge.commands.cluster"},
+        {"aiohttp", "httpx"},
+    ),
     "bridge.commands.cluster_proof": ({"bridge.commands.cluster", "bridge.commands.proof"}, {"httpx"}),
     "bridge.commands.demo": (  # demo is serve, the proofs and their processes together
         {
@@ -363,6 +368,7 @@ TABLE = {
             "bridge.commands.redis_server",
             "bridge.commands.reference",
             "bridge.commands.serve",
+            "bridge.commands.trouble",
         },
         set(),
     ),

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bridge.app import App
-from bridge.commands import cluster, cluster_proof, redis_server, reference
+from bridge.commands import cluster, cluster_proof, redis_server, reference, trouble
 from bridge.commands.children import Child
 from bridge.commands.cluster import Cluster
 from bridge.commands.proof import prove
@@ -34,13 +34,17 @@ async def run(settings: Settings, profile: Profile, *, nodes: int, check: bool) 
 
 
 async def _one(settings: Settings, profile: Profile, *, check: bool) -> int:
-    async with reference.running() as (backend, backend_url):
+    async with _backend(check=check) as (backend, backend_url):
         settings = replace(settings, backend_url=backend_url)
         async with _bridge(settings, profile) as address:
             if check:
                 return 0 if await prove(address) else 1
-            print(f"\n  The room, seen by three devices:  {address}/\n  Stop with Ctrl-C.\n", flush=True)
-            await _watch([backend], [])
+            async with trouble.offered(backend, [], f"{address}/") as page:
+                print(
+                    f"\n  The room, seen by a device behind each door:  {page}\n  Stop with Ctrl-C.\n",
+                    flush=True,
+                )
+                await _watch([backend], [])
     return 1
 
 
@@ -48,22 +52,27 @@ async def _many(settings: Settings, count: int, *, check: bool) -> int:
     program, origin = redis_server.find()
     print(f"Redis: {program} ({origin})", flush=True)
     with tempfile.TemporaryDirectory(prefix="bridge-demo-redis-") as folder:
-        async with reference.running() as (backend, backend_url):
+        async with _backend(check=check) as (backend, backend_url):
             settings = replace(settings, backend_url=backend_url)
             async with cluster.running(program, settings, count, Path(folder)) as started:
                 if check:
                     held = await cluster_proof.prove(started, backend_url, lease_s=settings.lease_s)
                     return 0 if held else 1
-                _show(started)
-                await _watch([backend, started.redis], [node.child for node in started.nodes])
+                async with trouble.offered(backend, started.nodes, started.page) as page:
+                    _show(started, page)
+                    await _watch([backend, started.redis], [node.child for node in started.nodes])
     return 1
 
 
-def _show(started: Cluster) -> None:
+def _backend(*, check: bool) -> contextlib.AbstractAsyncContextManager[tuple[Child, str]]:
+    return reference.running(usual={} if check else reference.LEISURELY)
+
+
+def _show(started: Cluster, page: str) -> None:
     print()
     for node in started.nodes:
         print(f"  {node.child.name}  {node.address}  process {node.child.process.pid}")
-    print(f"\n  The room, seen by three devices on {len(started.nodes)} nodes:  {started.page}")
+    print(f"\n  The room, seen by devices on {len(started.nodes)} nodes:  {page}")
     print(f"  While an answer grows, kill its node:  kill -9 {started.nodes[0].child.process.pid}")
     print("  Stop with Ctrl-C.\n", flush=True)
 

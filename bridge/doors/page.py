@@ -7,10 +7,12 @@ from typing import Any
 from aiohttp import web
 
 WEB = Path(__file__).resolve().parent.parent / "web"
+_NODES = "ws: wss: http://127.0.0.1:* http://localhost:*"
+"""Where the page connects to beside its own address: the demo's nodes are ports of this machine."""
 _HEADERS = {
     "Cache-Control": "no-cache",
     "Content-Security-Policy": (
-        "default-src 'self'; img-src 'self' data:; connect-src 'self' ws: wss:; frame-ancestors 'none'"
+        f"default-src 'self'; img-src 'self' data:; connect-src 'self' {_NODES}; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
 }
