@@ -7,8 +7,14 @@ from backend_stub.model import Pace
 
 
 @pytest.fixture
-async def backend(tmp_path):
-    async with backend_at(tmp_path, Pace(first_token_s=0.05)) as backend:
+def pace():
+    """How answers come; a test may ask for another."""
+    return Pace(first_token_s=0.05)
+
+
+@pytest.fixture
+async def backend(tmp_path, pace):
+    async with backend_at(tmp_path, pace) as backend:
         yield backend
 
 

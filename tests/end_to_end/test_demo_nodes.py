@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from redis_server import SERVERS
-from test_page import answer, ask, browser, device, expect  # noqa: F401  (browser is a fixture)
+from test_page import ALL, all_connected, all_equal, answer, ask, browser, device, expect  # noqa: F401  (browser is a fixture)
 
 from bridge.commands.children import free_ports
 
@@ -148,24 +148,50 @@ def _path(first):
     return os.pathsep.join([str(first), str(Path(__file__).resolve().parents[2])])
 
 
+PACE = {"BACKEND_STUB_TOKENS": "120", "BACKEND_STUB_TOKENS_PER_S": "40"}
+
+
+def any_port():
+    return str(free_ports("127.0.0.1", 0, 1, tried=1)[0])
+
+
 @needs_redis
 @pytest.mark.needs("chromium")
-async def test_the_devices_of_a_killed_node_come_back_on_the_other(tmp_path, browser):  # noqa: F811
-    async with Demo.of(tmp_path, "--nodes", "2", PORT=str(free_ports("127.0.0.1", 0, 1, tried=1)[0])) as demo:
+async def test_the_owner_is_killed_and_its_devices_come_back_on_the_other_node(tmp_path, browser):  # noqa: F811
+    async with Demo.of(tmp_path, "--nodes", "2", PORT=any_port(), **PACE) as demo:
         (address,) = await demo.printed(r"on 2 nodes:\s+(\S+)")
-        (pid,) = await demo.printed(r"kill -9 (\d+)")
         page = await browser.new_page()
+        refused = []
+        page.on("console", lambda said: refused.append(said.text) if "Security Policy" in said.text else None)
         await page.goto(address)
-        for number, node in ((1, "node 1"), (2, "node 2"), (3, "node 1")):
-            await expect(device(page, number).locator(".link")).to_have_text("connected")
-            await expect(device(page, number).locator(".node")).to_have_text(node)
+        await all_connected(page)
+        for number in ALL:
+            await expect(device(page, number).locator(".node")).to_have_text(f"node {2 - number % 2}")
         await ask(page, 1, "x")
-        await expect(answer(page, 2).locator(".text")).not_to_be_empty()
-        os.kill(int(pid), signal.SIGKILL)
-        for number in (1, 2, 3):
-            await expect(answer(page, number)).to_have_attribute("data-state", "done", timeout=20_000)
+        await expect(answer(page, 2).locator(".grown")).not_to_be_empty()
+        await page.get_by_role("button", name="Kill the owner").click()
+        await demo.printed("node 1: killed by SIGKILL")
+        await all_equal(page, timeout=30_000)
+        for number in ALL:
             await expect(device(page, number).locator(".node")).to_have_text("node 2")
             await expect(answer(page, number).locator(".facts")).not_to_contain_text("interrupted")
-        texts = {await answer(page, number).locator(".text").text_content() for number in (1, 2, 3)}
-        assert len(texts) == 1
+        await expect(page.get_by_role("button", name="Kill the owner")).to_be_disabled()
         await expect(page.locator("#flag")).to_be_disabled()
+        assert not refused
+
+
+@pytest.mark.needs("chromium")
+async def test_a_backend_that_stalls_is_seen_and_heals(tmp_path, browser):  # noqa: F811
+    async with Demo.of(tmp_path, PORT=any_port(), **PACE) as demo:
+        (address,) = await demo.printed(r"behind each door:\s+(\S+)")
+        page = await browser.new_page()
+        await page.goto(address)
+        await all_connected(page)
+        await ask(page, 1, "x")
+        await expect(answer(page, 1).locator(".grown")).not_to_be_empty()
+        await expect(page.get_by_role("button", name="Kill the owner")).to_be_hidden()
+        await page.get_by_role("button", name="Stall the backend").click()
+        await expect(page.locator("#stall")).to_have_text(re.compile(r"Stalled: \d s"))
+        await expect(device(page, 2).locator("[data-typing]")).to_contain_text("no word from the backend")
+        await all_equal(page, timeout=30_000)
+        await expect(page.get_by_role("button", name="Stall the backend")).to_be_enabled()

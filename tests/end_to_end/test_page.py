@@ -5,11 +5,16 @@ import shutil
 
 import pytest
 
+from backend_stub.model import Pace
 from bridge.changes import Edit, Reason
 
 pytestmark = pytest.mark.needs("chromium")
 api = pytest.importorskip("playwright.async_api", reason="the extra e2e (playwright) is not installed")
 expect = api.expect
+expect.set_options(timeout=15_000)  # a busy machine stalls; what is awaited is an event, not a time
+
+LONG = pytest.mark.parametrize("pace", [Pace(tokens=250, first_token_s=0.05)], ids=["a long answer"])
+"""For what is done or seen while it grows, five seconds long."""
 
 QUIET = [
     "--no-sandbox",
@@ -27,6 +32,11 @@ REMEMBER = """(link) => new MutationObserver(() => (link.dataset.was += link.tex
 """Writes down what a link has said: it may be back sooner than one can look."""
 
 
+GROWING, WHOLE = (1, 2, 3, 4), 5
+"""Socket.IO, WebSocket, SSE and AI SDK hear the answer grow; the legacy device is told of it once."""
+ALL = (*GROWING, WHOLE)
+
+
 @pytest.fixture
 async def browser():
     async with api.async_playwright() as playwright:
@@ -41,10 +51,27 @@ async def page(browser, bridge):
     page.failures = []
     page.on("pageerror", lambda error: page.failures.append(str(error)))
     await page.goto(f"{bridge.address}/")
-    for number in (1, 2, 3):
-        await expect(device(page, number).locator(".link")).to_have_text("connected")
+    await all_connected(page)
     yield page
     assert not page.failures
+
+
+async def all_connected(page, **options):
+    for number in ALL:
+        await expect(device(page, number).locator(".link")).to_have_text("connected", **options)
+
+
+async def all_equal(page, numbers=ALL, **options):
+    """Wait until the devices have the whole answer; it is the same text."""
+    for number in numbers:
+        await expect(answer(page, number)).to_have_attribute("data-state", "done", **options)
+    texts = {await text(page, number) for number in numbers}
+    assert len(texts) == 1
+    return texts.pop()
+
+
+async def text(page, number):
+    return await answer(page, number).locator(".grown").text_content()
 
 
 def device(page, number):
@@ -60,67 +87,114 @@ async def ask(page, number, text):
     await device(page, number).locator("input").press("Enter")
 
 
-async def test_an_answer_grows_on_two_devices_and_comes_whole_to_the_third(page):
+@LONG
+async def test_an_answer_grows_behind_every_door_and_comes_whole_to_a_client_of_today(page):
     await ask(page, 1, "안녕, page")
-    await expect(device(page, 1).locator('[data-role="user"] .text')).to_have_text("안녕, page")
-    for number in (1, 2):
+    await expect(device(page, 1).locator('[data-role="user"] .grown')).to_have_text("안녕, page")
+    for number in GROWING:
         await expect(answer(page, number)).to_have_attribute("data-state", "streaming")
-    growing = await answer(page, 2).locator(".text").text_content()
-    assert await device(page, 3).locator('[data-role="assistant"]').count() == 0
-    for number in (1, 2, 3):
-        await expect(answer(page, number)).to_have_attribute("data-state", "done")
-        await expect(answer(page, number)).to_have_attribute("data-completion", re.compile(r"\d+"))
+    growing = await text(page, 2)
+    first = await answer(page, 2).locator(".grown").evaluate_handle("grown => grown.firstChild")
+    assert await device(page, WHOLE).locator('[data-role="assistant"]').count() == 0
+    assert (await all_equal(page)).startswith(growing)
+    assert await first.evaluate("node => node.isConnected")  # it grew, and was not written anew
+    for number in (1, 2, 3, WHOLE):
         await expect(device(page, number).locator('[data-role="user"]')).to_have_count(1)
+    for number in ALL:
+        await expect(answer(page, number)).to_have_attribute("data-completion", re.compile(r"\d+"))
         await expect(device(page, number).locator("[data-typing]")).to_be_hidden()
-    texts = {await answer(page, number).locator(".text").text_content() for number in (1, 2, 3)}
-    assert len(texts) == 1
-    assert texts.pop().startswith(growing)
+    await expect(figure(page, "equal")).to_have_text("5 of 5 equal")
+    await expect(figure(page, "first")).to_have_text(re.compile(r"\d+ ms"))
+    await expect(figure(page, "rate")).to_have_text(re.compile(r"\d+\.\d"))
     ttft_ms = int(await answer(page, 1).get_attribute("data-ttft"))
     assert ttft_ms < int(await answer(page, 1).get_attribute("data-completion"))
+
+
+def figure(page, name):
+    return page.locator(f'[data-figure="{name}"]')
+
+
+@pytest.mark.parametrize("pace", [Pace(tokens=5)], ids=["short answers"])
+async def test_every_door_asks(page):
+    answered = set()
+    for asker in ALL:
+        await ask(page, asker, "x")
+        await expect(device(page, asker).locator('[data-role="assistant"]')).to_have_count(len(answered) + 1)
+        answered.add(await all_equal(page))
+    assert len(answered) == len(ALL)
 
 
 async def test_the_typing_indicator_shows_until_the_first_text(page, backend):
     backend.fault = "hang"
     await ask(page, 1, "x")
-    for number in (1, 2):
+    for number in (1, 2, 3):
         await expect(device(page, number).locator("[data-typing]")).to_be_visible()
     await device(page, 2).locator("[data-action=stop]").click()
     await expect(device(page, 1).locator("[data-typing]")).to_be_hidden()
 
 
+@LONG
 async def test_stop_keeps_the_text_shown_so_far(page):
     await ask(page, 1, "x")
-    await expect(answer(page, 2).locator(".text")).not_to_be_empty()
-    await device(page, 2).locator("[data-action=stop]").click()
-    for number in (1, 2):
-        await expect(answer(page, number)).to_have_attribute("data-state", "done")
+    for number in GROWING:
+        await expect(answer(page, number).locator(".grown")).not_to_be_empty()
+    await device(page, 4).locator("[data-action=stop]").click()
+    await all_equal(page)
+    for number in GROWING:
         await expect(answer(page, number).locator(".facts")).to_contain_text("cancelled")
 
 
-async def test_a_dropped_device_comes_back_and_has_the_same_text(page):
+@LONG
+async def test_dropped_devices_come_back_and_have_the_same_text(page):
     await ask(page, 1, "x")
-    await expect(answer(page, 2).locator(".text")).not_to_be_empty()
-    link = device(page, 2).locator(".link")
-    await link.evaluate(REMEMBER)
-    await device(page, 2).locator("[data-action=drop]").click()
-    await expect(link).to_have_attribute("data-was", re.compile("reconnecting"))
-    for number in (1, 2):
-        await expect(answer(page, number)).to_have_attribute("data-state", "done")
-    assert (
-        await answer(page, 1).locator(".text").text_content()
-        == await answer(page, 2).locator(".text").text_content()
-    )
+    for number in GROWING:
+        await expect(answer(page, number).locator(".grown")).not_to_be_empty()
+        link = device(page, number).locator(".link")
+        await link.evaluate(REMEMBER)
+        await device(page, number).locator("[data-action=drop]").click()
+        await expect(link).to_have_attribute("data-was", re.compile("reconnecting"))
+    await all_equal(page)
+    await expect(figure(page, "resumes")).to_have_text("4")
+    await expect(figure(page, "repaired")).to_have_text("4")
 
 
+@LONG
 async def test_a_reload_in_mid_stream_catches_up(page):
     await ask(page, 1, "x")
-    await expect(answer(page, 1).locator(".text")).not_to_be_empty()
+    await expect(answer(page, 1).locator(".grown")).not_to_be_empty()
     await page.reload()
     await expect(answer(page, 1)).to_have_attribute("data-state", "streaming")
-    for number in (1, 2, 3):
-        await expect(answer(page, number)).to_have_attribute("data-state", "done")
-    texts = {await answer(page, number).locator(".text").text_content() for number in (1, 2, 3)}
-    assert len(texts) == 1
+    await all_equal(page)
+
+
+@LONG
+async def test_a_device_that_is_added_catches_up_and_one_that_is_removed_is_gone(page):
+    await device(page, 2).locator("[data-action=remove]").click()
+    await expect(page.locator(".device")).to_have_count(4)
+    await ask(page, 1, "x")
+    await expect(answer(page, 1).locator(".grown")).not_to_be_empty()
+    await page.get_by_label("Device", exact=True).select_option("SSE")
+    await page.get_by_role("button", name="Add").click()
+    await expect(device(page, 2).locator(".door")).to_have_text("SSE")
+    await expect(device(page, 2).locator("input")).to_be_focused()
+    await all_equal(page)
+    await page.get_by_role("button", name="Add").click()
+    await expect(page.get_by_role("button", name="Add")).to_be_disabled()
+
+
+async def test_another_room_hears_nothing_of_this_one(page, browser, bridge):
+    await page.get_by_label("Room", exact=True).fill("other")
+    await page.get_by_label("Room", exact=True).press("Enter")
+    await all_connected(page)
+    beside = await browser.new_page()
+    await beside.goto(f"{bridge.address}/#room=other")
+    await all_connected(beside)
+    apart = await browser.new_page()
+    await apart.goto(f"{bridge.address}/")
+    await all_connected(apart)
+    await ask(page, 1, "x")
+    assert await all_equal(page) == await all_equal(beside)
+    await expect(apart.locator(".message")).to_have_count(0)
 
 
 async def test_the_flag_is_a_switch(page, bridge):
@@ -133,9 +207,9 @@ async def test_the_flag_is_a_switch(page, bridge):
     await bridge.flag.change(Edit(25), Reason("ops"))
     await expect(page.locator("#flag-label")).to_have_text("Streaming in 25 % of rooms")
     await expect(flag).to_have_attribute("aria-checked", "true")
-    await ask(page, 1, "x")
-    for number in (1, 2, 3):
-        await expect(answer(page, number)).to_have_attribute("data-state", "done")
+    await bridge.flag.change(Edit("off"), Reason("ops"))
+    await ask(page, 4, "x")
+    await all_equal(page)
 
 
 async def test_an_error_is_told(page, backend):
@@ -145,16 +219,9 @@ async def test_an_error_is_told(page, backend):
     await expect(page.locator(".toast").first).to_contain_text("unable to")
 
 
-async def test_a_phone_shows_the_devices_below_each_other(page):
-    await page.set_viewport_size({"width": 390, "height": 800})
-    boxes = [await device(page, number).bounding_box() for number in (1, 2, 3)]
-    assert boxes[0]["y"] < boxes[1]["y"] < boxes[2]["y"]
-    assert await page.evaluate("document.documentElement.scrollWidth") <= 390
-
-
 async def test_a_tool_at_work_is_seen_and_stays_told(page):
     await ask(page, 1, "the weather in Seoul?")
-    for number in (1, 2):
+    for number in GROWING:
         await expect(answer(page, number).locator(".tools")).to_have_text("get_weather: done")
         await expect(answer(page, number)).to_have_attribute("data-state", "done")
         await expect(answer(page, number).locator(".reasoning")).to_be_hidden()
@@ -170,14 +237,10 @@ async def test_a_page_that_may_open_no_websocket_goes_another_way(browser, bridg
     if not streams:
         await page.route("**/chat/rooms/**", lambda route: route.abort())
     await page.goto(f"{bridge.address}/")
-    for number in (1, 2, 3):
-        await expect(device(page, number).locator(".link")).to_have_text("connected", timeout=30_000)
+    await all_connected(page, timeout=30_000)
+    await expect(device(page, 1).locator(".detour")).to_be_visible()
     await ask(page, 1, "x")
-    for number in (1, 2, 3) if streams else (1,):
-        await expect(answer(page, number)).to_have_attribute("data-state", "done", timeout=30_000)
-    if streams:
-        texts = {await answer(page, number).locator(".text").text_content() for number in (1, 2, 3)}
-        assert len(texts) == 1
+    await all_equal(page, ALL if streams else (1, 4), timeout=30_000)
     await expect(page.locator(".toast")).to_have_count(0)
     await page.close()
 
