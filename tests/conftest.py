@@ -16,6 +16,7 @@ HERE = Path(__file__).resolve().parent
 NODE_MODULES = HERE / "end_to_end" / "socket_io_client" / "node_modules"
 LEGACY_MODULES = HERE / "legacy_chat_server" / "node_modules"
 AI_SDK_MODULES = HERE / "ai_sdk" / "node_modules"
+EXAMPLES = HERE.parent / "examples"
 
 SBIN = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])
 """nginx lives where only root looks."""
@@ -42,6 +43,14 @@ TOOLS = {
         "socket.io is not installed: npm ci in tests/legacy_chat_server",
     ),
     "ai-sdk": ((AI_SDK_MODULES / "ai").is_dir, "the AI SDK is not installed: npm ci in tests/ai_sdk"),
+    "example-use-chat": (
+        (EXAMPLES / "use_chat" / "node_modules" / "vite").is_dir,
+        "vite is not installed: npm ci in examples/use_chat",
+    ),
+    "example-chat-server": (
+        (EXAMPLES / "chat_server" / "node_modules" / "socket.io").is_dir,
+        "socket.io is not installed: npm ci in examples/chat_server",
+    ),
 }
 
 

@@ -95,6 +95,10 @@ class Device:
     def of(self, event, request_id):
         return [data for _, name, data in self._heard if name == event and data["requestId"] == request_id]
 
+    async def first(self, event):
+        """Return the first of an event, of whatever request."""
+        return await self._first(lambda: [data for _, name, data in self._heard if name == event])
+
     async def end_of(self, request_id):
         return await self._first(lambda: self.of("ai_message_end", request_id))
 
