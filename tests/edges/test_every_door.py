@@ -1,185 +1,248 @@
-"""One conversation in one room, asked and heard through every door at once, while connections drop."""
+"""One conversation in one room through every door at once, while devices drop, reload and come late."""
 
 import asyncio
 import contextlib
 
 import aiohttp
-from door_clients import Room, Sse, WebSocketClient
-from door_laws import text_of
-from loopback import Client, Listener, PollingClient
+import pytest
+from door_clients import Sse
+from every_door import (
+    EventSourcePage,
+    ModulePage,
+    NpmPage,
+    PlainPage,
+    PythonPage,
+    Staying,
+    UseChat,
+    of_the_chat_server,
+)
+from legacy_chat import legacy_server
+from loopback import Client, PollingClient, running
+from redis_server import redis_server
 
-USER = {"role": "user", "parts": [{"type": "text", "text": "hi"}]}
-
-
-def unfinished(heard):
-    """Return what a client resumes: the last seq of each message whose end it did not hear."""
-    seqs = {}
-    for name, data in heard:
-        if name == "ai_message_start":
-            seqs[data["messageId"]] = 0
-        elif name == "ai_message_chunk":
-            seqs[data["messageId"]] = data["seq"]
-        elif name == "ai_message_end":
-            seqs.pop(data["messageId"], None)
-    return seqs
-
-
-class Page(Listener):
-    """What a page keeps while its connections come and go; ``connected`` makes one that tells it."""
-
-    def __init__(self, stack, address):
-        super().__init__()
-        self.stack, self.address = stack, address
-        self.connection = None
-
-    async def come(self):
-        self.connection = await self.stack.enter_async_context(self.connected())
-        self.connection._hear = self._hear
-        for name, data in self.connection.heard:  # what came with the connection itself
-            self._hear(name, data)
-        await self.enter()
-
-    async def back(self):
-        await self.gone()
-        await self.come()
+TOOLS = ("node", "redis-server", "ai-sdk", "socket.io", "socket.io-client")
+CASTS = [
+    pytest.param(1, False, id="one node"),
+    *(
+        pytest.param(nodes, True, id=name, marks=[pytest.mark.needs(tool) for tool in TOOLS])
+        for nodes, name in ((1, "one node and those of npm"), (2, "two nodes and those of npm"))
+    ),
+]
 
 
-class PlainPage(Page):
-    def connected(self):
-        return WebSocketClient(self.address, auth={"streaming": True})
-
-    async def enter(self):
-        asked = {"roomId": "room", "resume": unfinished(self.heard)}
-        assert "lost" not in await self.connection.call("join_room", asked)
-
-    async def gone(self):
-        await self.connection.drop()
+def asked_by_use_chat(request_id):
+    user = {"role": "user", "parts": [{"type": "text", "text": "hi"}], "id": request_id}
+    return {"id": "room", "messages": [user]}
 
 
-class EventSourcePage(Page):
-    last_event_id = None
+def parts_of(stream):
+    return [data for data in stream.of("message") if data != "[DONE]"]
 
-    def connected(self):
-        return Room(self.address, "room", self.last_event_id, "?streaming=true")
 
-    async def enter(self):
-        """Be in by being there."""
+def ui_text(stream):
+    return "".join(part["delta"] for part in parts_of(stream) if part["type"] == "text-delta")
 
-    async def gone(self):
-        self.last_event_id = ([each for each in self.connection.ids if each] or [None])[-1]
-        self.connection.response.connection.transport.abort()
-        await self.connection.over()
+
+def told(stream):
+    """Return the answer that ``POST /stream/`` told, behind the question."""
+    return "".join(data["delta"] for data in parts_of(stream)[1:])
 
 
 class Conversation:
-    """The room's devices, and the steps of what is said there."""
+    """The room's devices, on the first and the last of ``addresses``, and the steps of what is said."""
 
-    def __init__(self, stack, bridge, script):
-        self.here, self.address, self.script = stack.enter_async_context, bridge.address, script
-        self.plain, self.source, self.late = (
-            kind(stack, bridge.address) for kind in (PlainPage, EventSourcePage, PlainPage)
-        )
-        self.there = []
-        self.turns = 0
+    def __init__(self, stack, addresses, script):
+        self.stack, self.here, self.script = stack, stack.enter_async_context, script
+        self.one, self.two = addresses[0], addresses[-1]
+        self.plain = PlainPage(stack, self.one, self.two)
+        self.source = EventSourcePage(stack, self.two, self.one)
+        self.python = PythonPage(stack, self.one, self.two)
+        self.late = PlainPage(stack, self.two)
+        self.today = Staying(stack, self.one, Client)
+        self.polling = Staying(stack, self.two, PollingClient)
+        self.legacy = Staying(stack, self.two, lambda address: Client(address, auth={"streaming": False}))
+        self.roaming = [self.plain, self.source, self.python]
+        self.modules, self.servers, self.there = [], [], []
+        self.expected = {}
 
     async def begin(self):
-        self.socket_io = await self.here(Client(self.address, auth={"streaming": True}))
-        self.today = await self.here(Client(self.address))
-        self.polling = await self.here(PollingClient(self.address))
-        self.legacy = await self.here(Client(self.address, auth={"streaming": False}))
-        for client in (self.socket_io, self.today, self.polling, self.legacy):
-            await client.call("join_room", {"roomId": "room"})
-        self.there = [self.socket_io, self.today, self.polling]
-        for page in (self.plain, self.source):
-            await self.come(page)
+        await self.legacy.come()
+        await self.come(self.today, self.polling, *self.roaming)
 
-    async def come(self, page):
-        await page.come()
-        self.there.append(page)
+    async def begin_with_npm(self, redis):
+        """Let those in that need Node: its socket.io-client, the client module, devices of a chat-server."""
+        ways = (("socket.io-client", self.one), ("overWebSocket", self.two), ("overEventStream", self.one))
+        self.modules = [ModulePage(self.stack, address, way) for way, address in ways]
+        self.roaming += [NpmPage(self.stack, self.two, self.one), *self.modules]
+        for version, backend in (("4", self.one), ("2", self.two)):
+            server = await self.here(legacy_server(redis.url, backend))
+            self.servers.append(Staying(self.stack, server.address, of_the_chat_server(version)))
+        await self.come(*self.servers)
+        await self.begin()
 
-    async def go(self, page):
-        await page.gone()
-        self.there.remove(page)
+    async def come(self, *pages):
+        await asyncio.gather(*(page.come() for page in pages))
+        self.there += pages
 
-    async def says(self, *deltas):
-        """Let the backend say more, and all who are there hear it."""
-        whole = "".join([*text_of(self.socket_io.heard).values(), *deltas])
+    async def go(self, *pages):
+        for page in pages:
+            await page.gone()
+            self.there.remove(page)
+
+    async def back(self, *pages):
+        await self.go(*pages)
+        await self.come(*pages)
+
+    async def says(self, request_id, *deltas):
+        """Let the backend say more, and all who are there hear it, and what they have missed."""
+        name = f"m-{request_id}"
+        self.expected[name] = self.expected.get(name, "") + "".join(deltas)
         self.script.say(*deltas)
-        async with asyncio.timeout(10):
+        await self.all(lambda page: page.texts() == self.expected)
+
+    async def ends(self, request_id):
+        self.script.finish()
+        await self.ended(request_id, "stop")
+
+    async def ended(self, request_id, reason):
+        await self.all(lambda page: page.ended().get(f"m-{request_id}") == reason)
+
+    async def all(self, is_so):
+        async with asyncio.timeout(20):
             for each in self.there:
-                while "".join(text_of(each.heard).values()) != whole:
+                while not is_so(each):
                     each.changed.clear()
                     await each.changed.wait()
 
-    async def ends(self):
-        self.script.finish()
-        self.turns += 1
-        for each in self.there:
-            await each.until("ai_message_end", self.turns)
-
-    async def asked_by_use_chat(self):
-        """Two devices drop and come back, one comes late, the asker's page is reloaded."""
-        chat = {"id": "room", "messages": [{**USER, "id": "r-1"}]}
-        asker = await self.here(Sse(f"{self.address}/api/chat", json=chat))
-        await self.says("a", "b")
-        for page in (self.plain, self.source):
-            await self.go(page)
-        await self.says("c", "d")
-        for page in (self.plain, self.source):
-            await self.come(page)
-        await self.says("e")
+    async def asked_by_the_ai_sdk(self):
+        """All that can go do, and come back; one comes late, the asker loses its connection and resumes."""
+        lost = await self.here(Sse(f"{self.one}/api/chat", json=asked_by_use_chat("r-1")))
+        await self.says("r-1", "a", "b")
+        await self.go(*self.roaming)
+        lost.response.connection.transport.abort()
+        await self.says("r-1", "c", "d")
+        await self.come(*self.roaming)
+        await self.says("r-1", "e")
         await self.come(self.late)
-        reloaded = await self.here(Sse(f"{self.address}/api/chat/room/stream"))
-        await self.says("f")
-        await self.ends()
-        for each in (asker, reloaded):
-            assert await each.over()
-            parts = [data for data in each.of("message") if data != "[DONE]"]
-            assert "".join(part["delta"] for part in parts if part["type"] == "text-delta") == "abcdef"
+        resumed = await self.here(Sse(f"{self.two}/api/chat/room/stream"))
+        await self.says("r-1", "f")
+        await self.ends("r-1")
+        assert await resumed.over()
+        assert ui_text(resumed) == "abcdef"
+        assert "abcdef".startswith(ui_text(lost))
 
     async def asked_by_fetch(self):
-        """All that can come back do."""
+        """The asker loses its connection and asks once more; meanwhile every page is gone for a moment."""
         asked = {"chat_id": "room", "content": "b", "request_id": "r-2"}
-        fetch = await self.here(Sse(f"{self.address}/stream/", json=asked))
-        await self.says("g")
-        for page in (self.plain, self.source, self.late):
-            await page.back()
-        await self.says("h")
-        await self.ends()
-        assert await fetch.over()
-        assert "".join(data["delta"] for data in fetch.of("message")[1:-1]) == "gh"
+        lost = await self.here(Sse(f"{self.one}/stream/", json=asked))
+        await self.says("r-2", "g")
+        lost.response.connection.transport.abort()
+        for page in (self.late, *self.roaming):
+            await self.back(page)
+        await self.says("r-2", "h")
+        again = await self.here(Sse(f"{self.two}/stream/", json=asked))
+        await self.says("r-2", "i")
+        await self.ends("r-2")
+        assert await again.over()
+        assert told(again) == "ghi"
 
     async def asked_by_the_event_source(self, session):
         data = {"roomId": "room", "content": "c", "requestId": "r-3"}
         say = {"event": "send_message", "data": data}
-        async with session.post(f"{self.address}/chat/events", json=say) as answer:
+        async with session.post(f"{self.two}/chat/events", json=say) as answer:
             assert (await answer.json())["ok"]
-        await self.says("i", "j")
-        await self.source.back()
-        await self.ends()
+        await self.says("r-3", "j")
+        await asyncio.gather(*(page.reload() for page in self.modules))
+        await self.says("r-3", "k")
+        await self.back(self.source)
+        await self.ends("r-3")
 
     async def asked_for_the_whole(self, session):
         asked = {"chat_id": "room", "content": "d", "request_id": "r-4"}
-        whole = asyncio.create_task(session.post(f"{self.address}/messages/", json=asked))
-        await self.says("k")
-        await self.plain.back()
-        await self.ends()
+        whole = asyncio.create_task(session.post(f"{self.one}/messages/", json=asked))
+        await self.says("r-4", "l")
+        await self.back(self.plain)
+        await self.ends("r-4")
         async with await whole as answer:
-            assert (await answer.json())["content"] == "k"
+            assert (await answer.json())["content"] == "l"
+
+    async def asked_and_stopped_from_another_door(self):
+        asked = {"roomId": "room", "content": "e", "requestId": "r-5"}
+        assert (await self.python.connection.call("send_message", asked))["ok"]
+        await self.says("r-5", "m", "n")
+        await self.back(self.late)
+        await self.says("r-5", "o")
+        stop = {"roomId": "room", "requestId": "r-5"}
+        assert (await self.plain.connection.call("stop_message", stop))["ok"]
+        await self.ended("r-5", "cancelled")
+
+    async def asked_by_use_chat(self):
+        """The SDK itself asks by its stock transport, and is reloaded as the answer grows."""
+        async with UseChat.at(self.one, "http") as chat:
+            chat.tell(call="sendMessage", **{"with": {"text": "f"}})
+            request_id = await self.asked("f")
+            await self.says(request_id, "p")
+            await chat.shows("streaming", "p")
+        async with (
+            UseChat.at(self.two, "http", resume=True) as again,
+            UseChat.at(self.one, "socket.io", resume=True) as other,
+        ):
+            for each in (again, other):
+                await each.shows("streaming", "p")
+            await self.says(request_id, "q")
+            await self.ends(request_id)
+            for each in (again, other):
+                await each.shows("ready", "pq")
+        return request_id
+
+    async def asked_by_a_device_of_the_chat_server(self):
+        asks, hears = self.servers
+        asked = {"roomId": "room", "content": "g", "requestId": "r-7"}
+        assert (await asks.connection.call("send_message", asked))["ok"]
+        await self.says("r-7", "r", "s")
+        await self.back(*self.roaming)
+        await self.says("r-7", "t")
+        await self.ends("r-7")
+        for each in (asks, hears):
+            await each.connection.first("new_message", lambda data: data["content"] == "rst")
+
+    async def asked(self, content):
+        """Return the request of whoever asked this."""
+        async with asyncio.timeout(20):
+            while not (
+                found := [each for each in self.today.of("new_message") if each["content"] == content]
+            ):
+                self.today.changed.clear()
+                await self.today.changed.wait()
+        return found[0]["requestId"]
+
+    async def all_are_equal(self):
+        """Each has all texts, and who is told complete messages was told each once."""
+        for each in self.there:
+            assert each.texts() == self.expected
+        for each in (self.legacy, self.today, self.polling, *self.servers):
+            await each.until("new_message", 2 * len(self.expected))
+            whole = {data["messageId"]: data["content"] for data in each.answers()}
+            assert whole == self.expected
+            assert len(each.of("new_message")) == 2 * len(self.expected)
+        assert len(self.script.requests) == len(self.expected)
 
 
-async def test_every_door_tells_the_same_conversation(bridge, script):
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(("nodes", "npm"), CASTS)
+async def test_every_door_tells_the_same_conversation(script, tmp_path, nodes, npm):
     async with contextlib.AsyncExitStack() as stack, aiohttp.ClientSession() as session:
-        room = Conversation(stack, bridge, script)
-        await room.begin()
-        await room.asked_by_use_chat()
+        redis = stack.enter_context(redis_server(tmp_path)) if npm else None
+        shared = {} if redis is None else {"redis_url": redis.url}
+        bridges = [await stack.enter_async_context(running(script, **shared)) for _ in range(nodes)]
+        room = Conversation(stack, [bridge.address for bridge in bridges], script)
+        await (room.begin_with_npm(redis) if npm else room.begin())
+        await room.asked_by_the_ai_sdk()
         await room.asked_by_fetch()
         await room.asked_by_the_event_source(session)
         await room.asked_for_the_whole(session)
-        texts = {"m-r-1": "abcdef", "m-r-2": "gh", "m-r-3": "ij", "m-r-4": "k"}
-        for each in room.there:
-            assert text_of(each.heard) == texts
-        for each in (room.legacy, room.today, room.polling):
-            await each.until("new_message", 8)
-            assert {data["messageId"]: data["content"] for data in each.answers()} == texts
-        assert len(script.requests) == 4
+        await room.asked_and_stopped_from_another_door()
+        if npm:
+            await room.asked_by_use_chat()
+            await room.asked_by_a_device_of_the_chat_server()
+        await room.all_are_equal()

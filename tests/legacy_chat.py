@@ -7,12 +7,12 @@ import os
 import shutil
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parent / "legacy_chat_server"
 START_S = ANSWER_S = 20.0
 
 
 class NodeProcess:
-    """A script of this folder that speaks JSON lines; what it said stays in ``said``."""
+    """A script of the chat-server's folder, or by its path, that speaks JSON lines; kept in ``said``."""
 
     def __init__(self, process):
         self.process = process
