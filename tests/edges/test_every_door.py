@@ -108,11 +108,17 @@ class Conversation:
         await self.all(lambda page: page.ended().get(f"m-{request_id}") == reason)
 
     async def all(self, is_so):
-        async with asyncio.timeout(20):
-            for each in self.there:
-                while not is_so(each):
-                    each.changed.clear()
-                    await each.changed.wait()
+        try:
+            async with asyncio.timeout(20):
+                for each in self.there:
+                    while not is_so(each):
+                        each.changed.clear()
+                        await each.changed.wait()
+        except TimeoutError:
+            others = [
+                (type(page).__name__, page.texts(), page.ended()) for page in self.there if not is_so(page)
+            ]
+            pytest.fail(f"expected {self.expected}, but {others}")
 
     async def asked_by_the_ai_sdk(self):
         """All that can go do, and come back; one comes late, the asker loses its connection and resumes."""

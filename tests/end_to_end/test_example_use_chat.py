@@ -16,12 +16,18 @@ from bridge.commands.children import free_ports
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "use_chat"
 VITE = EXAMPLE / "node_modules" / "vite" / "bin" / "vite.js"
 
-pytestmark = [pytest.mark.needs("chromium"), pytest.mark.needs("node"), pytest.mark.needs("example-use-chat")]
+pytestmark = [
+    pytest.mark.needs("chromium"),
+    pytest.mark.needs("node"),
+    pytest.mark.needs("example-use-chat"),
+    pytest.mark.timeout(120),  # it builds and starts much before its first step
+]
+LONG_MS = 20_000
 
 
 @pytest.fixture
 async def backend(tmp_path):
-    async with backend_at(tmp_path, Pace(60, 40, 0.05), grace_s=20) as backend:
+    async with backend_at(tmp_path, Pace(160, 40, 0.05), grace_s=20) as backend:
         yield backend
 
 
@@ -64,7 +70,7 @@ async def page(request, browser, bridge, built):  # noqa: F811
         page, failures = await browser.new_page(), []
         page.on("pageerror", lambda error: failures.append(str(error)))
         await page.goto(f"http://127.0.0.1:{port}/?room=tea&over={request.param}")
-        await expect(page.locator("output")).to_have_text("ready")
+        await expect(page.locator("output")).to_have_text("ready", timeout=LONG_MS)
         yield page
         assert not failures
 
@@ -86,7 +92,7 @@ async def test_an_answer_grows_survives_a_reload_and_is_kept_and_a_stop_stops_fo
         await expect(page.locator('[data-role="user"]')).to_have_text("user 안녕, example")
         await expect(page.locator("output")).to_have_text("streaming")
         end = await other.first("ai_message_end")
-        await expect(page.locator("output")).to_have_text("ready")
+        await expect(page.locator("output")).to_have_text("ready", timeout=LONG_MS)
         shown = f"assistant {end['content']}"
         assert await answer(page).text_content() == shown
         assert (await stored(backend, "tea", end["requestId"]))["content"] == end["content"]
