@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A room by curl alone: hear it, ask, lose the connection and resume, ask in one call, flip the flag.
 #   examples/curl/chat.sh [ADDRESS [ROOM]]
-# BRIDGE_ADMIN_TOKEN opens the flag of a bridge that is not the demo.
+# It turns streaming off and on, so it is for the demo or a bridge of your own (whose BRIDGE_ADMIN_TOKEN it takes).
 set -euo pipefail
 address=${1:-http://127.0.0.1:8080} room=${2:-demo}
 

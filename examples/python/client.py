@@ -87,7 +87,10 @@ async def main() -> None:
     parser.add_argument("--room", default="demo")
     parser.add_argument("--address", default="http://127.0.0.1:8080")
     given = parser.parse_args()
-    reason = await Answer(given.room, given.content).print_from(given.address)
+    try:
+        reason = await Answer(given.room, given.content).print_from(given.address)
+    except RuntimeError as refused:
+        sys.exit(str(refused))
     print(f"[{reason}]", file=sys.stderr)
 
 

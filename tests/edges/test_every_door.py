@@ -74,11 +74,13 @@ class Conversation:
         ways = (("socket.io-client", self.one), ("overWebSocket", self.two), ("overEventStream", self.one))
         self.modules = [ModulePage(self.stack, address, way) for way, address in ways]
         self.roaming += [NpmPage(self.stack, self.two, self.one), *self.modules]
-        for version, backend in (("4", self.one), ("2", self.two)):
-            server = await self.here(legacy_server(redis.url, backend))
-            self.servers.append(Staying(self.stack, server.address, of_the_chat_server(version)))
-        await self.come(*self.servers)
-        await self.begin()
+        backends = (self.one, self.two)
+        started = await asyncio.gather(*(self.here(legacy_server(redis.url, each)) for each in backends))
+        self.servers = [
+            Staying(self.stack, server.address, of_the_chat_server(version))
+            for server, version in zip(started, ("4", "2"), strict=True)
+        ]
+        await asyncio.gather(self.come(*self.servers), self.begin())
 
     async def come(self, *pages):
         await asyncio.gather(*(page.come() for page in pages))
@@ -189,17 +191,14 @@ class Conversation:
             request_id = await self.asked("f")
             await self.says(request_id, "p")
             await chat.shows("streaming", "p")
-        async with (
-            UseChat.at(self.two, "http", resume=True) as again,
-            UseChat.at(self.one, "socket.io", resume=True) as other,
-        ):
-            for each in (again, other):
-                await each.shows("streaming", "p")
-            await self.says(request_id, "q")
-            await self.ends(request_id)
-            for each in (again, other):
-                await each.shows("ready", "pq")
-        return request_id
+        ways = ((self.two, "http"), (self.one, "socket.io"))
+        reloaded = await asyncio.gather(*(self.here(UseChat.at(*way, resume=True)) for way in ways))
+        for each in reloaded:
+            await each.shows("streaming", "p")
+        await self.says(request_id, "q")
+        await self.ends(request_id)
+        for each in reloaded:
+            await each.shows("ready", "pq")
 
     async def asked_by_a_device_of_the_chat_server(self):
         asks, hears = self.servers

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from door_laws import text_of
 from end_to_end_apps import Device, backend_at, running
 from redis_server import redis_server
 
@@ -16,6 +17,7 @@ from backend_stub.model import Pace
 from tests.cluster.proxy import FaultProxy
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+PYTHON = (sys.executable, EXAMPLES / "python" / "client.py")
 
 
 @pytest.fixture
@@ -25,9 +27,9 @@ async def backend(tmp_path):
 
 
 @contextlib.asynccontextmanager
-async def process(*command, **environ):
+async def process(*command, stderr=None, **environ):
     started = await asyncio.create_subprocess_exec(
-        *map(str, command), env={**os.environ, **environ}, stdout=asyncio.subprocess.PIPE
+        *map(str, command), env={**os.environ, **environ}, stdout=asyncio.subprocess.PIPE, stderr=stderr
     )
     try:
         yield started
@@ -51,14 +53,9 @@ async def test_curl_hears_resumes_asks_and_turns_streaming_off_and_on(bridge):
     before, resumed, streamed, complete, off, on = said.split("\n== ")
     events = [line.partition(" ") for line in f"{before}\n{resumed}".splitlines()]
     heard = [(name, json.loads(data)) for name, _, data in events if name.startswith("ai_message_")]
-    chunks = [data for name, data in heard if name == "ai_message_chunk"]
-    seq = 0
-    for chunk in chunks:
-        assert chunk.get("fromSeq", chunk["seq"]) == seq + 1
-        seq = chunk["seq"]
     name, end = heard[-1]
     assert name == "ai_message_end"
-    assert "".join(chunk["delta"] for chunk in chunks) == end["content"]
+    assert text_of(heard) == {end["messageId"]: end["content"]}
     assert before.splitlines()[-1].startswith("ai_message_chunk")
     assert 'data: {"role":"user","delta":"And a lake?"}' in streamed
     assert streamed.rstrip().endswith("data: [DONE]")
@@ -71,9 +68,8 @@ async def test_curl_hears_resumes_asks_and_turns_streaming_off_and_on(bridge):
 async def test_python_prints_an_answer_once_though_its_connection_is_lost(bridge, backend):
     proxy = FaultProxy(int(bridge.address.rpartition(":")[2]))
     await proxy.start()
-    client = EXAMPLES / "python" / "client.py"
     try:
-        ask = (sys.executable, client, "안녕", "--room", "tea", "--address", f"http://127.0.0.1:{proxy.port}")
+        ask = (*PYTHON, "안녕", "--room", "tea", "--address", f"http://127.0.0.1:{proxy.port}")
         async with (
             asyncio.timeout(40),
             Device.at(bridge.address, "tea") as other,
@@ -90,11 +86,18 @@ async def test_python_prints_an_answer_once_though_its_connection_is_lost(bridge
         await proxy.stop()
 
 
+async def test_python_says_why_it_was_refused(bridge):
+    ask = (*PYTHON, " ", "--address", bridge.address)
+    async with asyncio.timeout(40), process(*ask, stderr=asyncio.subprocess.PIPE) as started:
+        _, said = await started.communicate()
+    assert started.returncode == 1
+    assert said.startswith(b"unable to")
+    assert len(said.splitlines()) == 1
+
+
 async def test_python_prints_an_answer_that_comes_whole(backend):
     async with running(backend.url, demo=True, chat_streaming_enabled=False) as bridge:
-        said = await whole(
-            sys.executable, EXAMPLES / "python" / "client.py", "hi", "--address", bridge.address
-        )
+        said = await whole(*PYTHON, "hi", "--address", bridge.address)
     assert "You wrote" in said
 
 
