@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bridge import __version__, profiles
-from bridge.commands import config, demo, doctor, documents, flag, serve, tail, validate, validate_arguments
+from bridge.commands import config, demo, doctor, documents, flag, serve, tail, validate
+from bridge.commands.validation import arguments as validate_arguments
 from bridge.errors import BridgeError, SettingsError
 from bridge.profiles import Profile
 from bridge.settings import Settings, config_dir, load, sources

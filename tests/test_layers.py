@@ -321,31 +321,33 @@ TABLE = {
     ),
     "bridge.commands.reference": ({"bridge.commands.children"}, set()),
     "bridge.commands.device": (CORE | {"bridge.settings"}, {"aiohttp", "engineio", "socketio"}),
-    "bridge.commands.heard": (set(), set()),
-    "bridge.commands.verdict": ({"bridge.commands.heard"}, set()),
-    "bridge.commands.report": ({"bridge.commands.verdict"}, set()),
-    "bridge.commands.picture": ({"bridge.commands.verdict"}, set()),
-    "bridge.commands.loan": (CORE | PORTS, set()),
-    "bridge.commands.load": (
-        CORE | {"bridge.settings", "bridge.commands.device", "bridge.commands.heard"},
+    "bridge.commands.validation.heard": (set(), set()),
+    "bridge.commands.validation.verdict": ({"bridge.commands.validation.heard"}, set()),
+    "bridge.commands.validation.report": ({"bridge.commands.validation.verdict"}, set()),
+    "bridge.commands.validation.picture": ({"bridge.commands.validation.verdict"}, set()),
+    "bridge.commands.validation.loan": (CORE | PORTS, set()),
+    "bridge.commands.validation.load": (
+        CORE | {"bridge.settings", "bridge.commands.device", "bridge.commands.validation.heard"},
         set(),
     ),
-    "bridge.commands.measured": (
-        {"bridge.commands.load", "bridge.commands.picture", "bridge.commands.report"}
-        | {"bridge.commands.verdict"},
+    "bridge.commands.validation.measured": (
+        {"bridge.commands.validation.load", "bridge.commands.validation.picture"}
+        | {"bridge.commands.validation.report", "bridge.commands.validation.verdict"},
         set(),
     ),
-    "bridge.commands.validate_arguments": (
-        CORE | {"bridge.commands.load", "bridge.commands.tokens", "bridge.commands.verdict"},
+    "bridge.commands.validation.arguments": (
+        CORE
+        | {"bridge.commands.tokens", "bridge.commands.validation.load"}
+        | {"bridge.commands.validation.verdict"},
         set(),
     ),
     "bridge.commands.validate": (
         CORE
         | {"bridge.profiles", "bridge.remote_flag", "bridge.settings"}
         | {"bridge.commands.children", "bridge.commands.cluster", "bridge.commands.device"}
-        | {"bridge.commands.load", "bridge.commands.loan", "bridge.commands.measured"}
-        | {"bridge.commands.reference", "bridge.commands.report", "bridge.commands.serve"}
-        | {"bridge.commands.tokens", "bridge.commands.validate_arguments", "bridge.commands.verdict"},
+        | {"bridge.commands.reference", "bridge.commands.serve", "bridge.commands.tokens"}
+        | {f"bridge.commands.validation.{part}" for part in ("arguments", "load", "loan", "measured")}
+        | {"bridge.commands.validation.report", "bridge.commands.validation.verdict"},
         set(),
     ),
     "bridge.commands.trouble": (
@@ -421,7 +423,8 @@ def functions(file):
 
 
 def test_the_table_knows_every_module():
-    packages = {"bridge", "bridge.commands", "bridge.doors", "bridge.sockets", "bridge.stores"}
+    packages = {"bridge", "bridge.commands", "bridge.commands.validation"}
+    packages |= {"bridge.doors", "bridge.sockets", "bridge.stores"}
     bridge = {name for name in MODULES if name.startswith("bridge")}
     assert bridge - packages == set(TABLE) | ANYTHING
 

@@ -9,16 +9,17 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from bridge import profiles
-from bridge.commands import cluster, load, reference, report
+from bridge.commands import cluster, reference
 from bridge.commands.children import ChildError
 from bridge.commands.device import DeviceRefused
-from bridge.commands.load import Load
-from bridge.commands.loan import lent
-from bridge.commands.measured import Measured
 from bridge.commands.serve import until_stopped
 from bridge.commands.tokens import read_token, read_url
-from bridge.commands.validate_arguments import limits_of, load_of
-from bridge.commands.verdict import Figures, Limits, figures
+from bridge.commands.validation import load, report
+from bridge.commands.validation.arguments import limits_of, load_of
+from bridge.commands.validation.load import Load
+from bridge.commands.validation.loan import lent
+from bridge.commands.validation.measured import Measured
+from bridge.commands.validation.verdict import Figures, Limits, figures
 from bridge.errors import FlagRefused, SettingsError, StoreUnavailable
 from bridge.remote_flag import RemoteFlag
 from bridge.rollout import Value

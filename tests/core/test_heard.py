@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from bridge.commands.heard import Heard, Turn
-from bridge.commands.verdict import Limits, checks, figures, percentile
+from bridge.commands.validation.heard import Heard, Turn
+from bridge.commands.validation.verdict import Limits, checks, figures, percentile
 
 
 def chunk(seq, delta, **more):

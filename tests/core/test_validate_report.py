@@ -5,9 +5,9 @@ import xml.etree.ElementTree as ET
 import pytest
 from test_heard import GROWN, WHOLE, hear, turn
 
-from bridge.commands.picture import html, svg
-from bridge.commands.report import bar, table, verdict
-from bridge.commands.verdict import Limits, checks, figures
+from bridge.commands.validation.picture import html, svg
+from bridge.commands.validation.report import bar, table, verdict
+from bridge.commands.validation.verdict import Limits, checks, figures
 
 OFF = figures("off", [turn(hear(WHOLE, began_s=12.0))])
 ON = figures("on", [turn(hear(*GROWN)), turn(hear(), refused="busy")], reconnects=3)

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from bridge.changes import Edit, Reason
-from bridge.commands import loan
-from bridge.commands.loan import lent
+from bridge.commands.validation import loan
+from bridge.commands.validation.loan import lent
 from bridge.errors import StoreUnavailable
 from bridge.rollout import default_rollout
 from bridge.stores.memory import MemoryFlag

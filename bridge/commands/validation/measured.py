@@ -4,9 +4,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bridge.commands import picture, report
-from bridge.commands.load import Load
-from bridge.commands.verdict import Check, Figures, Limits, checks
+from bridge.commands.validation import picture, report
+from bridge.commands.validation.load import Load
+from bridge.commands.validation.verdict import Check, Figures, Limits, checks
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ import contextlib
 import uuid
 from pathlib import Path
 
-from bridge.commands.load import Load
 from bridge.commands.tokens import read_token
-from bridge.commands.verdict import Limits
+from bridge.commands.validation.load import Load
+from bridge.commands.validation.verdict import Limits
 from bridge.errors import SettingsError
 from bridge.events import Id
 

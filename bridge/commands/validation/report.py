@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bridge.commands.verdict import JUDGED_PERCENT, PERCENTS, Check, Figures, Limits, percentile
+from bridge.commands.validation.verdict import JUDGED_PERCENT, PERCENTS, Check, Figures, Limits, percentile
 
 _WIDTH = 10
 _COUNTED = {

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from bridge.commands.verdict import Figures, Limits, percentile
+from bridge.commands.validation.verdict import Figures, Limits, percentile
 
 WIDTH, LEFT, RIGHT = 880, 110, 30
 PANEL_TOP, PANEL_MARGIN, ROW_HEIGHT = 78, 60, 72

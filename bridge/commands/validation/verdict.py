@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.commands.heard import Turn
+from bridge.commands.validation.heard import Turn
 
 PERCENTS = (50, 95, 99)
 JUDGED_PERCENT = 95

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from bridge.commands.device import Device
-from bridge.commands.heard import Heard, Turn
+from bridge.commands.validation.heard import Heard, Turn
 from bridge.events import Id
 from bridge.settings import Settings
 

@@ -1,0 +1,1 @@
+"""What `validate` is made of: its arguments, the load, what devices heard, the verdict, its report."""
