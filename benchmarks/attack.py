@@ -11,18 +11,17 @@ import asyncio
 import contextlib
 import itertools
 import json
-import os
 import statistics
-import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import jwt
 from aiohttp import web
+
+from benchmarks.nodes import Node, backend, node, resident_kib
 
 SECRET = "attack" * 8
 FLOOD_PER_S = 5000
@@ -99,36 +98,17 @@ class Device:
 
 
 @contextlib.asynccontextmanager
-async def bridge(backend: Backend, **settings: str) -> AsyncIterator[tuple[str, int]]:
-    """Run a bridge process; give its address and its pid."""
-    app = web.Application()
-    app.router.add_post("/chat/messages/stream", backend.stream)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
-    environ = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("BRIDGE_")},
-        "PORT": "0",
-        "BACKEND_URL": f"http://127.0.0.1:{runner.addresses[0][1]}",
+async def bridge(answers: Backend, **settings: str) -> AsyncIterator[Node]:
+    """Run a bridge process that asks everybody for a token."""
+    guarded = {
         "CHAT_STREAMING_ENABLED": "on",
         "BRIDGE_AUTH": "jwt",
         "BRIDGE_JWT_SECRET": SECRET,
         "BRIDGE_CONNECTIONS_PER_ADDRESS": "10000",
         **settings,
     }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bridge", "serve", env=environ, stderr=asyncio.subprocess.PIPE
-    )
-    assert process.stderr is not None  # noqa: S101  (a pipe was asked for)
-    address = json.loads(await process.stderr.readline())["address"]
-    drained = asyncio.create_task(process.stderr.read())
-    try:
-        yield address, process.pid
-    finally:
-        process.terminate()
-        await process.wait()
-        await drained
-        await runner.cleanup()
+    async with backend(stream=answers.stream) as url, node(BACKEND_URL=url, **guarded) as started:
+        yield started
 
 
 async def streams(devices: list[Device], seconds: float, name: str) -> list[float]:
@@ -136,7 +116,7 @@ async def streams(devices: list[Device], seconds: float, name: str) -> list[floa
     until = time.monotonic() + seconds
 
     async def one(device: Device) -> list[float]:
-        times = []
+        times: list[float] = []
         for number in itertools.count():
             if time.monotonic() > until:
                 return times
@@ -162,12 +142,12 @@ async def flood(session: aiohttp.ClientSession, address: str, counted: list[int]
 
 async def flooded(arguments: argparse.Namespace, session: aiohttp.ClientSession) -> None:
     """Compare the times to the first chunk without a flood and beside one."""
-    async with bridge(Backend()) as (address, _):
+    async with bridge(Backend()) as attacked:
         users = [f"user-{n}" for n in range(arguments.users)]
-        devices = [await Device(session, address, user).connect(user) for user in users]
+        devices = [await Device(session, attacked.address, user).connect(user) for user in users]
         alone = await streams(devices, arguments.seconds, "alone")
         counted = [0, 0]
-        flooding = asyncio.create_task(flood(session, address, counted))
+        flooding = asyncio.create_task(flood(session, attacked.address, counted))
         beside = await streams(devices, arguments.seconds, "beside")
         flooding.cancel()
         await asyncio.gather(flooding, return_exceptions=True)
@@ -180,11 +160,11 @@ async def flooded(arguments: argparse.Namespace, session: aiohttp.ClientSession)
 
 async def forged(arguments: argparse.Namespace, session: aiohttp.ClientSession) -> None:
     """Ask in the room of another for whatever can be asked for."""
-    backend, refused = Backend(), 0
+    answers, refused = Backend(), 0
     fast = {"BRIDGE_EVENTS_PER_SECOND": "1000000", "BRIDGE_EVENTS_BURST": "1000000"}
-    async with bridge(backend, **fast) as (address, _):
-        ann = await Device(session, address, "ann").connect("hers")
-        eve = await Device(session, address, "eve").connect("own")
+    async with bridge(answers, **fast) as attacked:
+        ann = await Device(session, attacked.address, "ann").connect("hers")
+        eve = await Device(session, attacked.address, "eve").connect("own")
         await ann.turn_ms("hers", "r")
         asks: list[tuple[str, dict[str, Any]]] = [
             ("join_room", {"roomId": "hers"}),
@@ -195,32 +175,32 @@ async def forged(arguments: argparse.Namespace, session: aiohttp.ClientSession) 
         for _, (event, data) in zip(range(arguments.forged), itertools.cycle(asks), strict=False):
             ack = await eve.call(event, data)
             refused += ack.get("error", {}).get("code") == "not_a_member"
-    reached = backend.contents.count("eve")
+    reached = answers.contents.count("eve")
     print(f"forged: {refused} of {arguments.forged} refused, {reached} reached the backend")
 
 
 async def half_open(arguments: argparse.Namespace, session: aiohttp.ClientSession) -> None:
     """Open connections that say nothing, or half a head, and time a device that comes then."""
-    async with bridge(Backend()) as (address, pid):
-        await (await Device(session, address, "ann").connect("ann")).ws.close()
-        base_kib, port = _rss_kib(pid), int(address.rpartition(":")[2])
+    async with bridge(Backend()) as attacked:
+        await (await Device(session, attacked.address, "ann").connect("ann")).ws.close()
+        base_kib, port = resident_kib(attacked.pid), int(attacked.address.rpartition(":")[2])
         opened = []
         for number in range(arguments.half_open):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"GET /socket.io/?EIO=4 HTTP/1.1\r\nX: " if number % 2 else b"")
             opened.append((reader, writer))
         began_at = time.monotonic()
-        await Device(session, address, "bob").connect("bob")
+        await Device(session, attacked.address, "bob").connect("bob")
         took_s = time.monotonic() - began_at
         await asyncio.gather(*(reader.read() for reader, _ in opened))
         all_s = time.monotonic() - began_at
         for _, writer in opened:
             writer.close()
         print(f"half open: {len(opened)}, all closed in {all_s:.1f} s; a new device joined in {took_s:.3f}")
-        seen = {await _too_large(session, address) for _ in range(50)}
+        seen = {await _too_large(session, attacked.address) for _ in range(50)}
         await asyncio.sleep(10)  # those sessions made no CONNECT
         print(f"too large: 50 bodies of 4 MB, answered {seen}")
-        print(f"memory: {base_kib // 1024} MiB before, {_rss_kib(pid) // 1024} MiB behind it")
+        print(f"memory: {base_kib // 1024} MiB before, {resident_kib(attacked.pid) // 1024} MiB behind it")
 
 
 async def _too_large(session: aiohttp.ClientSession, address: str) -> int:
@@ -228,14 +208,6 @@ async def _too_large(session: aiohttp.ClientSession, address: str) -> int:
         sid = json.loads((await answer.text())[1:])["sid"]
     async with session.post(f"{address}{SOCKET_IO}polling&sid={sid}", data=b"4" * 4_000_000) as answer:
         return answer.status
-
-
-def _rss_kib(pid: int) -> int:
-    try:
-        status = Path(f"/proc/{pid}/status").read_text("ascii")
-    except OSError:
-        return 0
-    return int(status.partition("VmRSS:")[2].split()[0])
 
 
 async def attack(arguments: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ taken after each, as it is when nothing merges. Prints the least of several runs
 import argparse
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 from bridge.dialects import DIALECTS
@@ -28,7 +29,7 @@ def chunk(text: str) -> dict[str, Any]:
     }
 
 
-WORDS = {
+WORDS: dict[str, Callable[[str], dict[str, Any]]] = {
     "ui_message": lambda text: {"type": "text-delta", "id": "0", "delta": text},
     "role_delta": lambda text: {"role": "assistant", "delta": text},
     "token": lambda text: {"type": "token", "content": text},

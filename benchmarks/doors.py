@@ -18,7 +18,8 @@ from typing import Any
 
 import aiohttp
 
-from benchmarks.rooms import Backend, serving, used_s
+from benchmarks.nodes import used_s
+from benchmarks.rooms import Backend, serving
 
 Ask = Callable[[aiohttp.ClientSession, str, str], AsyncIterator[str]]
 
@@ -119,19 +120,19 @@ async def measure(arguments: argparse.Namespace) -> None:
     rounds: dict[str, list[Round]] = {door.__name__: [] for door in DOORS}
     connector = aiohttp.TCPConnector(limit=0)
     async with (
-        serving(Backend(tokens, arguments.rate)) as (address, pid),
+        serving(Backend(tokens, arguments.rate)) as bridge,
         aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None)) as session,
     ):
         for turn, door in itertools.product(range(arguments.rounds), DOORS):
             rooms = [f"{door.__name__}-{turn}-{number}" for number in range(arguments.answers)]
             answers: list[Awaitable[list[float]]] = [
-                _latencies_ms(door(session, address, room), at / arguments.answers)
+                _latencies_ms(door(session, bridge.address, room), at / arguments.answers)
                 for at, room in enumerate(rooms)
             ]
-            began_s = used_s(pid)
+            began_s = used_s(bridge.pid)
             async with asyncio.timeout(arguments.seconds + 60):
                 heard = list(itertools.chain(*await asyncio.gather(*answers)))
-            rounds[door.__name__].append(Round(heard, used_s(pid) - began_s))
+            rounds[door.__name__].append(Round(heard, used_s(bridge.pid) - began_s))
     _print(arguments, rounds, arguments.answers * tokens)
 
 

@@ -8,14 +8,13 @@ has come, whether those before it were answered or not.
 
 import argparse
 import asyncio
-import json
-import os
 import statistics
-import sys
 import time
 
 import aiohttp
 from aiohttp import web
+
+from benchmarks.nodes import backend, node
 
 ANSWER = {
     "messageId": "m-1",
@@ -55,26 +54,11 @@ async def _run(session: aiohttp.ClientSession, address: str, rate: float, second
 
 async def measure(arguments: argparse.Namespace) -> None:
     """Run all rounds and print the figures."""
-    app = web.Application()
-    app.router.add_post("/chat/messages", _complete)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    direct = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    environ = {**os.environ, "PORT": "0", "BACKEND_URL": direct, "CHAT_STREAMING_ENABLED": "off"}
-    bridge = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bridge", "serve", env=environ, stderr=asyncio.subprocess.PIPE
-    )
-    assert bridge.stderr is not None  # noqa: S101  (a pipe was asked for)
-    through = json.loads(await bridge.stderr.readline())["address"]
-    drained = asyncio.create_task(bridge.stderr.read())
-    try:
-        await _rounds(arguments, direct, through)
-    finally:
-        bridge.terminate()
-        await bridge.wait()
-        await drained
-        await runner.cleanup()
+    async with (
+        backend(complete=_complete) as direct,
+        node(BACKEND_URL=direct, CHAT_STREAMING_ENABLED="off") as bridge,
+    ):
+        await _rounds(arguments, direct, bridge.address)
 
 
 async def _rounds(arguments: argparse.Namespace, direct: str, through: str) -> None:

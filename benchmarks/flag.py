@@ -13,17 +13,14 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
-import socket
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator
-from typing import Any
 
 import aiohttp
 from aiohttp import web
+
+from benchmarks.nodes import backend, node, redis
 
 TOKEN = "benchmark"  # noqa: S105  (opens a bridge of this benchmark only)
 
@@ -53,11 +50,11 @@ class Backend:
         return web.json_response({"messageId": f"m-{asked}", "content": "yes"})
 
 
-class Node:
+class Asked:
     """A bridge process, asked for its flag and for turns."""
 
-    def __init__(self, process: asyncio.subprocess.Process, address: str) -> None:
-        self.process, self.address = process, address
+    def __init__(self, address: str) -> None:
+        self.address = address
         self.value = ""
         self.heard_at_s = 0.0
         self.changed = asyncio.Event()
@@ -96,25 +93,27 @@ class Node:
 
 async def measure(arguments: argparse.Namespace) -> None:
     """Flip, and print the figures."""
-    backend = Backend()
+    answers = Backend()
     async with contextlib.AsyncExitStack() as stack:
-        url = arguments.redis or await stack.enter_async_context(_redis())
-        at = await stack.enter_async_context(_served(backend))
-        nodes = [await stack.enter_async_context(_node(at, url)) for _ in range(arguments.nodes)]
+        url = arguments.redis or await stack.enter_async_context(redis())
+        at = await stack.enter_async_context(backend(stream=answers.stream, complete=answers.complete))
+        given = {"BACKEND_URL": at, "REDIS_URL": url, "BRIDGE_ADMIN_TOKEN": TOKEN}
+        started = [await stack.enter_async_context(node(**given)) for _ in range(arguments.nodes)]
+        nodes = [Asked(each.address) for each in started]
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        watches = [asyncio.create_task(node.watch(session)) for node in nodes]
+        watches = [asyncio.create_task(each.watch(session)) for each in nodes]
         latencies_ms: list[float] = []
         wrong = 0
         for number in range(arguments.flips):
             value = "on" if number % 2 == 0 else "off"
             changed_at_s = await _flip(value, url)
             async with asyncio.timeout(5):
-                for node in nodes:
-                    await node.until(value)
-            latencies_ms += [max(0.0, (node.heard_at_s - changed_at_s) * 1000) for node in nodes]
+                for each in nodes:
+                    await each.until(value)
+            latencies_ms += [max(0.0, (each.heard_at_s - changed_at_s) * 1000) for each in nodes]
             asked = f"r-{number}"
             await nodes[number % len(nodes)].turn(session, asked)
-            wrong += backend.paths[asked] != value
+            wrong += answers.paths[asked] != value
         for watch in watches:
             watch.cancel()
         await asyncio.gather(*watches, return_exceptions=True)
@@ -138,66 +137,6 @@ async def _flip(value: str, url: str) -> float:
     out, _ = await process.communicate()
     version: str = json.loads(out)["history"][0]["version"]
     return int(version.partition("-")[0]) / 1000
-
-
-@contextlib.asynccontextmanager
-async def _served(backend: Backend) -> AsyncIterator[str]:
-    app = web.Application()
-    app.add_routes(
-        [
-            web.post("/chat/messages/stream", backend.stream),
-            web.post("/chat/messages", backend.complete),
-        ]
-    )
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
-
-
-@contextlib.asynccontextmanager
-async def _redis() -> AsyncIterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with tempfile.TemporaryDirectory() as folder:
-        process = await asyncio.create_subprocess_exec(
-            shutil.which("redis-server") or "redis-server", "--port", str(port), "--bind", "127.0.0.1",
-            "--dir", folder, "--save", "", stdout=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
-        try:
-            yield f"redis://127.0.0.1:{port}/0"
-        finally:
-            process.terminate()
-            await process.wait()
-
-
-@contextlib.asynccontextmanager
-async def _node(backend_url: str, redis_url: str) -> AsyncIterator[Node]:
-    settings = {
-        "PORT": "0",
-        "BACKEND_URL": backend_url,
-        "REDIS_URL": redis_url,
-        "BRIDGE_ADMIN_TOKEN": TOKEN,
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bridge", "serve", env={**os.environ, **settings},
-        stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    told: Any = process.stderr
-    address = ""
-    while not address:
-        address = json.loads(await told.readline()).get("address", "")
-    silent = asyncio.create_task(told.read())
-    try:
-        yield Node(process, address)
-    finally:
-        process.terminate()
-        await process.wait()
-        await silent
 
 
 def main() -> None:

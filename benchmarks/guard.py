@@ -13,9 +13,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
-import shutil
-import socket
 import statistics
 import sys
 import tempfile
@@ -30,6 +27,7 @@ import aiohttp
 from backend_stub.app import ReferenceBackend
 from backend_stub.model import Pace
 from backend_stub.settings import Settings as BackendSettings
+from benchmarks.nodes import Node, node, redis
 from bridge.figures import NAMES, Figures
 from bridge.redis_client import RedisClient
 from bridge.stores.redis_tally import RedisTally
@@ -41,13 +39,15 @@ AT_ONCE = 4
 LOOKS = 500
 SHORT_S = 2.4
 """A window that is soon full."""
-
-
-@dataclass
-class Node:
-    """A bridge process."""
-
-    address: str
+NODE = {
+    "CHAT_STREAMING_ENABLED": "on",
+    "BRIDGE_ADMIN_TOKEN": TOKEN,
+    "BRIDGE_GUARD_WINDOW_S": str(WINDOW_S),
+    "BRIDGE_EVENTS_PER_SECOND": "100000",
+    "BRIDGE_EVENTS_BURST": "100000",
+    "BRIDGE_DRAIN_S": "0.3",
+}
+"""The settings of every node."""
 
 
 @dataclass
@@ -62,19 +62,20 @@ class Cluster:
     async def turns(self, count: int) -> None:
         """Have ``count`` turns, a few at once on each node, or fewer if the flag goes off meanwhile."""
         left = iter(range(count))
-        rooms = [(node, number) for node in self.nodes for number in range(AT_ONCE)]
-        await asyncio.gather(*(self._room(node, number, left) for node, number in rooms))
+        rooms = [(each, number) for each in self.nodes for number in range(AT_ONCE)]
+        await asyncio.gather(*(self._room(each, number, left) for each, number in rooms))
 
-    async def _room(self, node: Node, room_id: int, left: Iterator[int]) -> None:
-        async with self.http.ws_connect(f"{node.address}/socket.io/?EIO=4&transport=websocket") as ws:
+    async def _room(self, at: Node, room_id: int, left: Iterator[int]) -> None:
+        async with self.http.ws_connect(f"{at.address}/socket.io/?EIO=4&transport=websocket") as ws:
             await ws.receive_str()
             await ws.send_str('40{"streaming":true}')
             await ws.receive_str()
             await ws.send_str(f'421["join_room",{{"roomId":{room_id}}}]')
             for number in left:
-                asked = {"roomId": room_id, "content": "?", "requestId": f"{node.address[-5:]}-{number}"}
+                request_id = f"{at.address[-5:]}-{number}"
+                asked = {"roomId": room_id, "content": "?", "requestId": request_id}
                 await ws.send_str("422" + json.dumps(["send_message", asked]))
-                if not await self._ended(ws, asked["requestId"]):
+                if not await self._ended(ws, request_id):
                     return
 
     async def _ended(self, ws: aiohttp.ClientWebSocketResponse, request_id: str) -> bool:
@@ -94,23 +95,23 @@ class Cluster:
                     return False
         return False
 
-    async def flag(self, node: Node) -> dict[str, Any]:
+    async def flag(self, at: Node) -> dict[str, Any]:
         """Ask a node for its flag."""
-        async with self.http.get(f"{node.address}/admin/flag", headers=BEARER) as answer:
+        async with self.http.get(f"{at.address}/admin/flag", headers=BEARER) as answer:
             said: dict[str, Any] = await answer.json()
             return said
 
-    async def obeyed_at_s(self, node: Node) -> float:
+    async def obeyed_at_s(self, at: Node) -> float:
         """Wait until a node has the flag off; return when that was."""
-        while (await self.flag(node))["value"] != "off":  # noqa: ASYNC110  (it is in another process)
+        while (await self.flag(at))["value"] != "off":  # noqa: ASYNC110  (it is in another process)
             await asyncio.sleep(0.002)
         return time.time()
 
     async def figure(self, name: str) -> float:
         """Return the sum of a figure over the nodes."""
         total = 0.0
-        for node in self.nodes:
-            async with self.http.get(f"{node.address}/metrics") as answer:
+        for each in self.nodes:
+            async with self.http.get(f"{each.address}/metrics") as answer:
                 text = await answer.text()
             total += float(text.partition(f"\n{name} ")[2].partition("\n")[0] or 0)
         return total
@@ -156,7 +157,7 @@ async def _trips(arguments: argparse.Namespace, name: str, fault: str, profile: 
 
 async def _tripped(cluster: Cluster, arguments: argparse.Namespace) -> None:
     if not arguments.dry_run:
-        await asyncio.gather(*(cluster.obeyed_at_s(node) for node in cluster.nodes))
+        await asyncio.gather(*(cluster.obeyed_at_s(each) for each in cluster.nodes))
     expected = arguments.nodes if arguments.dry_run else 1
     while await _moves(cluster) < expected:  # noqa: ASYNC110  (it is in another process)
         await asyncio.sleep(0.05)
@@ -181,7 +182,7 @@ async def _show(cluster: Cluster, name: str, began_s: float, moves: float) -> No
 
 async def _cost() -> None:
     """Print what one look costs, with all figures there are in every bucket."""
-    async with _redis() as url:
+    async with redis() as url:
         client = RedisClient(url)
         tally = RedisTally(client, "one", window_s=SHORT_S, prefix="cost:")
         everything = Figures(dict.fromkeys(NAMES, 1))
@@ -213,58 +214,12 @@ async def _cluster(arguments: argparse.Namespace, profile: str) -> AsyncIterator
         backend = ReferenceBackend(BackendSettings(port=0, database_url=database, pace=pace, grace_s=0))
         at = await backend.start()
         stack.push_async_callback(backend.stop)
-        url = await stack.enter_async_context(_redis())
-        given = {"BACKEND_URL": at, "REDIS_URL": url, "BRIDGE_BACKEND_PROFILE": profile}
+        url = await stack.enter_async_context(redis())
+        given = {"BACKEND_URL": at, "REDIS_URL": url, "BRIDGE_BACKEND_PROFILE": profile, **NODE}
         mode = {"BRIDGE_GUARD": "dry-run" if arguments.dry_run else "on"}
-        nodes = [await stack.enter_async_context(_node({**given, **mode})) for _ in range(arguments.nodes)]
+        nodes = [await stack.enter_async_context(node(**given, **mode)) for _ in range(arguments.nodes)]
         http = await stack.enter_async_context(aiohttp.ClientSession())
         yield Cluster(http, nodes, backend)
-
-
-@contextlib.asynccontextmanager
-async def _redis() -> AsyncIterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with tempfile.TemporaryDirectory() as folder:
-        process = await asyncio.create_subprocess_exec(
-            shutil.which("redis-server") or "redis-server", "--port", str(port), "--bind", "127.0.0.1",
-            "--dir", folder, "--save", "", stdout=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
-        try:
-            await asyncio.sleep(0.5)
-            yield f"redis://127.0.0.1:{port}/0"
-        finally:
-            process.terminate()
-            await process.wait()
-
-
-@contextlib.asynccontextmanager
-async def _node(given: dict[str, str]) -> AsyncIterator[Node]:
-    settings = {
-        "PORT": "0",
-        "CHAT_STREAMING_ENABLED": "on",
-        "BRIDGE_ADMIN_TOKEN": TOKEN,
-        "BRIDGE_GUARD_WINDOW_S": str(WINDOW_S),
-        "BRIDGE_EVENTS_PER_SECOND": "100000",
-        "BRIDGE_EVENTS_BURST": "100000",
-        "BRIDGE_DRAIN_S": "0.3",
-        **given,
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bridge", "serve", env={**os.environ, **settings},
-        stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    told: Any = process.stderr
-    address = ""
-    while not address:
-        address = json.loads(await told.readline()).get("address", "")
-    silent = asyncio.create_task(told.read())
-    try:
-        yield Node(address)
-    finally:
-        process.terminate()
-        await process.wait()
-        await silent
 
 
 def main() -> int:

@@ -7,19 +7,13 @@ what it costs a bridge to hear an emit of a Node server. The least of several ru
 
 import argparse
 import asyncio
-import contextlib
-import sys
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-
 import msgpack
-from redis_server import redis_server  # the tests' own, found by the line above
 
+from benchmarks.nodes import redis
 from bridge import node_cluster
 from bridge.copies import Copies, Format, classic, python, sharded, streams
 from bridge.letters import Batch
@@ -40,8 +34,9 @@ def silent(_: BaseException) -> None:
 
 async def append(url: str, run: str, copies: Copies | None) -> tuple[float, float]:
     """Return the CPU and the time of one chunk, in microseconds."""
-    times = {"lease_s": 5.0, "turn_s": 60.0, "window_s": 60.0}
-    store = RedisStore(RedisClient(url), "node", prefix=f"{run}:", outbound=copies, **times)
+    store = RedisStore(
+        RedisClient(url), "node", prefix=f"{run}:", outbound=copies, lease_s=5, turn_s=60, window_s=60
+    )
     await store.start()
     turn = f"t-{run}"
     await store.claim(Claim(turn, Prompt("r", "room", "m", ""), streaming=True, digest="", turn_limit=4))
@@ -75,6 +70,11 @@ async def hear(url: str) -> tuple[float, float]:
     return spent[0] / CHUNKS * 1e6, spent[1] / CHUNKS * 1e6
 
 
+def copying(form: tuple[Format, Callable[[], bool]]) -> Copies:
+    """Return what makes copies in one format."""
+    return Copies([form], uid="benchmark", names={}, fault=silent)
+
+
 def encode(copies: Copies) -> float:
     """Return the CPU of making the copies of one chunk, in microseconds."""
     chunk = MessageChunk(*IDS, 7, TEXT)
@@ -96,15 +96,20 @@ async def measure(url: str) -> None:
     figures: dict[str, list[Any]] = {"off": []} | {name: [] for name in formats}
     for run in range(RUNS):
         for name, found in figures.items():
-            copies = None if name == "off" else Copies([formats[name]], names={}, fault=silent)
+            copies = None if name == "off" else copying(formats[name])
             found.append(await append(url, f"{name}{run}".replace(" ", ""), copies))
     for name, found in figures.items():
         cpu, whole = (min(each) for each in zip(*found, strict=True))
-        made = 0.0 if name == "off" else encode(Copies([formats[name]], names={}, fault=silent))
+        made = 0.0 if name == "off" else encode(copying(formats[name]))
         print(f"append, {name:<16} {cpu:7.1f} us CPU {whole:7.1f} us a chunk, {made:5.2f} us of it the copy")
     heard = [await hear(url) for _ in range(RUNS)]
     cpu, whole = (min(each) for each in zip(*heard, strict=True))
     print(f"hear an emit of a Node server {cpu:7.1f} us CPU {whole:7.1f} us")
+
+
+async def _measure_alone() -> None:
+    async with redis() as url:
+        await measure(url)
 
 
 def main() -> None:
@@ -112,11 +117,7 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--url", help="a Redis that may be written to")
     url = asked.parse_args().url
-    with contextlib.ExitStack() as stack:
-        if url is None:
-            folder = stack.enter_context(tempfile.TemporaryDirectory())
-            url = stack.enter_context(redis_server(Path(folder))).url
-        asyncio.run(measure(url))
+    asyncio.run(measure(url) if url else _measure_alone())
 
 
 if __name__ == "__main__":

@@ -6,19 +6,16 @@ Every chunk is a batch of its own, as from a calm bridge; a busy one merges, whi
 
 import argparse
 import asyncio
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
+from benchmarks.nodes import redis
 from bridge.commands import redis_server
 from bridge.letters import Batch
 from bridge.messages import MessageChunk, MessageEnd, MessageStart
 from bridge.ports import Claim, Prompt
 from bridge.redis_client import RedisClient
-from bridge.settings import config_dir
 from bridge.stores.redis import INBOX_LENGTH, RedisStore
 
-TIMES = {"lease_s": 30.0, "turn_s": 180.0, "window_s": 600.0}
 DIGEST = "d" * 64
 
 
@@ -82,17 +79,18 @@ async def main(load: Load) -> None:
     """Print the figures of ``load`` on a redis-server of its own."""
     program, origin = redis_server.find()
     print(f"{program} ({origin}): {load.turns} turns of {load.chunks} chunks of {load.characters} characters")
-    with tempfile.TemporaryDirectory() as folder:
-        config = config_dir() / "redis.conf"
-        async with redis_server.running(program, config, Path(folder)) as (_, port):
-            url = f"redis://127.0.0.1:{port}/0"
-            stores = [RedisStore(RedisClient(url), name, **TIMES) for name in ("one", "two")]
-            for store in stores:
-                await store.start()
-                await store.beat()
-            await measure(load, *stores, Meter(RedisClient(url)))
-            for store in stores:
-                await store.close()
+    async with redis() as url:
+        one, two = await _store(url, "one"), await _store(url, "two")
+        await measure(load, one, two, Meter(RedisClient(url)))
+        for store in (one, two):
+            await store.close()
+
+
+async def _store(url: str, name: str) -> RedisStore:
+    store = RedisStore(RedisClient(url), name, lease_s=30, turn_s=180, window_s=600)
+    await store.start()
+    await store.beat()
+    return store
 
 
 async def measure(load: Load, one: RedisStore, two: RedisStore, meter: Meter) -> None:

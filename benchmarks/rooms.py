@@ -13,14 +13,14 @@ import contextlib
 import json
 import os
 import statistics
-import sys
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 from aiohttp import web
+
+from benchmarks.nodes import Node, backend, node, used_s
 
 
 class Backend:
@@ -92,40 +92,24 @@ class Device:
 
 
 @contextlib.asynccontextmanager
-async def serving(backend: Backend, **environ: str) -> AsyncIterator[tuple[str, int]]:
-    """Run ``backend`` here and a bridge in front of it on a core of its own; give its address and pid."""
-    app = web.Application()
-    app.router.add_post("/chat/messages/stream", backend.stream)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    given = {**os.environ, "PORT": "0", "BACKEND_URL": url, "CHAT_STREAMING_ENABLED": "on", **environ}
-    bridge = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bridge", "serve", env=given, stderr=asyncio.subprocess.PIPE
-    )
-    assert bridge.stderr is not None  # noqa: S101  (a pipe was asked for)
-    address = json.loads(await bridge.stderr.readline())["address"]
-    _pin(bridge.pid)
-    drained = asyncio.create_task(bridge.stderr.read())
-    try:
-        yield address, bridge.pid
-    finally:
-        bridge.terminate()
-        await bridge.wait()
-        await drained
-        await runner.cleanup()
+async def serving(answers: Backend) -> AsyncIterator[Node]:
+    """Run ``answers`` here and a bridge in front of it on a core of its own."""
+    async with (
+        backend(stream=answers.stream) as url,
+        node(BACKEND_URL=url, CHAT_STREAMING_ENABLED="on") as bridge,
+    ):
+        _pin(bridge.pid)
+        yield bridge
 
 
 async def measure(arguments: argparse.Namespace) -> None:
     """Run once and print the figures."""
-    backend = Backend(int(arguments.rate * arguments.seconds), arguments.rate)
     async with (
-        serving(backend) as (address, pid),
+        serving(Backend(int(arguments.rate * arguments.seconds), arguments.rate)) as bridge,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
     ):
-        devices = await _turns(session, address, arguments)
-        cpu_s = used_s(pid)
+        devices = await _turns(session, bridge.address, arguments)
+        cpu_s = used_s(bridge.pid)
         for device in devices:
             device.task.cancel()
     _print(arguments, devices, cpu_s)
@@ -151,15 +135,6 @@ def _pin(bridge_pid: int) -> None:
     if len(cores) > 1:
         os.sched_setaffinity(bridge_pid, {cores[0]})
         os.sched_setaffinity(0, {cores[1]})
-
-
-def used_s(pid: int) -> float:
-    """Return the CPU time that a process has used, NaN where the system does not say."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
-    except OSError:
-        return float("nan")
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _print(arguments: argparse.Namespace, devices: list[Device], cpu_s: float) -> None:
