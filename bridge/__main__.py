@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge import __version__, profiles
-from bridge.commands import config, demo, doctor, documents, flag, serve, tail, validate
+from bridge.commands import config, demo, doctor, documents, flag, processes, serve, tail, validate
 from bridge.commands.validation import arguments as validate_arguments
 from bridge.errors import BridgeError, SettingsError
 from bridge.profiles import Profile
@@ -37,6 +37,21 @@ watch:     python -m bridge tail ROOM
 Settings come from the environment, then from config/bridge.toml, which explains each of them.
 `python -m bridge VERB --help` says more.
 exit status: 0 done, 1 failed, 2 a setting or an argument cannot be used
+"""
+
+
+_SERVES = """\
+Run the bridge until SIGTERM, SIGINT or SIGHUP: running turns get BRIDGE_DRAIN_S, then go to other processes.
+
+With --processes N a parent keeps N processes on one port, each a node on a core of its own, over REDIS_URL.
+Clients need nothing for it: any transport, no sticky rule. One that dies is started again, after a pause that
+grows, and its turns go on in another; a signal reaches all, and the exit status is the worst of theirs.
+Each has its own figures: with BRIDGE_ADMIN_PORT=9100 the first has /metrics, /readyz and /admin/* on 9100,
+the next on 9101, and so on. Without it they share them: /readyz is that of the process that hears the
+question, /admin/flag is the same in all, and /metrics is refused. A log line says which process wrote it.
+Linux only.
+
+exit status: 0 stopped, 1 failed, 2 a setting or an argument cannot be used
 """
 
 
@@ -68,7 +83,12 @@ def _parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False, parents=[file])
     shared.add_argument("--host", help="the address to listen on (HOST, default 127.0.0.1)")
     shared.add_argument("--port", type=int, help="the port to listen on (PORT, default 8080)")
-    verbs.add_parser("serve", parents=[shared], help="run the bridge (the default)")
+    form = argparse.RawDescriptionHelpFormatter
+    says = "run the bridge (the default)"
+    real = verbs.add_parser("serve", parents=[shared], help=says, description=_SERVES, formatter_class=form)
+    says = "so many on one port, over REDIS_URL (BRIDGE_PROCESSES, default 1)"
+    real.add_argument("--processes", type=int, metavar="N", help=says)
+    real.add_argument("--place", type=Path, help=argparse.SUPPRESS)  # of one of them; given by their parent
     trial = verbs.add_parser("demo", parents=[shared], help="run it with its own backend and show the page")
     trial.add_argument("--check", action="store_true", help="prove it without a browser and end")
     many, says = range(1, NODES_LIMIT + 1), "so many processes over a Redis of their own (default 1, without)"
@@ -88,7 +108,7 @@ async def _run(arguments: argparse.Namespace) -> int:
     if arguments.verb == "documents":
         return documents.run(arguments)
     if arguments.verb == "demo":
-        given = {"demo": True, "chat_streaming_enabled": True, "backend_profile": "reference"}
+        given = {"demo": True, "processes": 1, "chat_streaming_enabled": True, "backend_profile": "reference"}
         settings, profile = _chosen(arguments, **given)
         return await demo.run(settings, profile, nodes=arguments.nodes, check=arguments.check)
     if arguments.verb in _AT_A_DISTANCE:
@@ -99,12 +119,18 @@ async def _run(arguments: argparse.Namespace) -> int:
         return await config.run(settings, profile, origins, arguments)
     if arguments.verb == "doctor":
         return await doctor.run(settings, profile, arguments.prompt)
-    return await serve.run(settings, profile)
+    return await _serve(settings, profile, arguments)
+
+
+async def _serve(settings: Settings, profile: Profile, arguments: argparse.Namespace) -> int:
+    if settings.processes > 1:
+        return await processes.run(settings, profile)
+    return await serve.run(settings, profile, getattr(arguments, "place", None))
 
 
 def _chosen(arguments: argparse.Namespace, **given: Any) -> tuple[Settings, Profile]:
     """Return the settings, and the profile of the backend that they name."""
-    for name in ("host", "port", "backend_profile"):
+    for name in ("host", "port", "processes", "backend_profile"):
         value = getattr(arguments, name, None)
         if value is not None:
             given[name] = value

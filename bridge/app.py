@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from aiohttp import web
 
@@ -35,6 +36,7 @@ from bridge.relay import Relay
 from bridge.rooms import Rooms
 from bridge.settings import Settings
 from bridge.shared import Shared
+from bridge.siblings import Siblings
 from bridge.sockets import engine
 from bridge.sockets.admin_ui import AdminUi
 from bridge.sockets.confirmations import Confirmations
@@ -58,9 +60,12 @@ CLOSE_S = 0.3
 
 
 class App:
-    """One bridge process: built from ``settings`` in front of the backend of ``profile``, started once."""
+    """One bridge process: built from ``settings`` in front of the backend of ``profile``, started once.
 
-    def __init__(self, settings: Settings, profile: Profile) -> None:
+    ``place`` is that of one among several that share the port; see `Siblings`.
+    """
+
+    def __init__(self, settings: Settings, profile: Profile, place: Path | None = None) -> None:
         clock = SystemClock()
         self._settings = settings
         self.telemetry = LogTelemetry()
@@ -99,6 +104,7 @@ class App:
         """Where a chat-server finds the bridge in its backend's place, None where it does not."""
         self._border = Border(settings, profile, self._facts, clock)
         self._tracing = _tracing(settings, self._facts.fault)
+        self._siblings = Siblings(place, self._facts.fault) if place else None
 
     async def start(self) -> str:
         """Listen, and return the address of the server. Raises `ListenError`."""
@@ -128,18 +134,21 @@ class App:
             connect_s=settings.connect_s,
             silence_s=settings.proxy_silence_s,
         )
-        address = await self._listening.open(self._web(), settings.port)
+        shared = self._siblings is not None
+        site = await self._listening.open(self._web(), settings.port, shared=shared)
+        self._handed = asyncio.create_task(self._siblings.run(site.adopt)) if self._siblings else None
         if settings.admin_port:
             apart = web.Application()
             apart.add_routes([*self._health(), *self._operators()])
-            self.admin_address = await self._listening.open(apart, settings.admin_port)
+            self.admin_address = (await self._listening.open(apart, settings.admin_port)).address
         if opens_drop_in(settings) and settings.drop_in_port:
             beside = web.Application()
             beside.add_routes(self._drop_in(alone=True).routes())
-            self.drop_in_address = await self._listening.open(beside, settings.drop_in_port)
+            other = await self._listening.open(beside, settings.drop_in_port, shared=shared)
+            self.drop_in_address = other.address
         elif opens_drop_in(settings):
-            self.drop_in_address = address
-        return address
+            self.drop_in_address = site.address
+        return site.address
 
     async def stop(self) -> None:
         """Refuse new turns, let the running ones end, send the devices away, then close everything."""
@@ -150,7 +159,7 @@ class App:
             engine.disconnect_all(self.sio.eio, flush_s=CLOSE_S, spread_s=spread_s),
             self._connections.end_all(flush_s=CLOSE_S, spread_s=spread_s),
         )
-        own = (self._node, self._neighbours, self._admin_ui, self._sweeper, self._confirmer)
+        own = (self._handed, self._node, self._neighbours, self._admin_ui, self._sweeper, self._confirmer)
         tasks = [task for task in own if task is not None]
         for task in tasks:
             task.cancel()
@@ -282,6 +291,7 @@ class App:
             is_of=self._namespace.is_of,
             cut_off=sio.cut_off,
             body_s=settings.body_s,
+            siblings=self._siblings,
         )
         if why := engine.install(sio.eio, intake, fast=settings.fast_path):
             self.telemetry.said("websockets are served by python-engineio's own queue", why=why)
@@ -334,7 +344,9 @@ class App:
         settings = self._settings
         bearer = Bearer(settings.admin_token, open_without=settings.demo)
         alerts = AlertsDoor(self.flag, bearer, self.guard.pull, named=settings.guard_alerts)
-        return [*FlagDoor(self.flag, bearer).routes(), *alerts.routes(), *figures.routes(self.metrics)]
+        own = settings.admin_port or self._siblings is None  # else nobody knows whose they are
+        shown = figures.routes(self.metrics) if own else figures.elsewhere()
+        return [*FlagDoor(self.flag, bearer).routes(), *alerts.routes(), *shown]
 
     def _drop_in(self, *, alone: bool) -> DropIn:
         settings = self._settings

@@ -4,9 +4,11 @@ The stock one waits an hour for a head, and logs the head that it cannot read, w
 """
 
 import asyncio
+import contextlib
 import errno
 import json
 import socket
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -26,9 +28,9 @@ class ListenError(BridgeError):
 
 
 async def listen(
-    app: web.Application, host: str, port: int, *, header_s: float, **options: Any
-) -> tuple[web.AppRunner, str]:
-    """Serve ``app`` at ``host`` and ``port``, 0 being any; return what to clean up, and the address.
+    app: web.Application, host: str, port: int, *, header_s: float, shared: bool = False, **options: Any
+) -> "Site":
+    """Serve ``app`` at ``host`` and ``port``, 0 being any, which other processes may have ``shared``.
 
     A head that is not there in ``header_s`` ends its connection; ``options`` are aiohttp's.
     Raises `ListenError`.
@@ -43,19 +45,34 @@ async def listen(
     )
     await runner.setup()
     try:
-        listener = _bound(host, port)
-        await _Site(runner, listener, header_s=header_s).start()
+        site = Site(runner, _bound(host, port, shared=shared), header_s=header_s)
+        await site.start()
     except BaseException:
         await runner.cleanup()
         raise
-    host, port = listener.getsockname()[:2]
-    return runner, f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return site
 
 
-def _bound(host: str, port: int) -> socket.socket:
+@contextlib.contextmanager
+def reserved(host: str, port: int) -> Iterator[int]:
+    """Give a port of ``host`` that nobody listens on, ``port`` unless that is 0, for processes to share.
+
+    As long as the block takes it goes to no program that asks for any. Raises `ListenError`.
+    """
+    with _bound(host, port) as alone:  # who shares it already would not be noticed otherwise
+        family, where = alone.family, alone.getsockname()
+    with socket.socket(family) as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        held.bind(where)
+        yield int(where[1])
+
+
+def _bound(host: str, port: int, *, shared: bool = False) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=1024)
+        return socket.create_server((host, port), family=family, backlog=1024, reuse_port=shared)
     except (OSError, OverflowError) as exc:
         why = "the port is in use" if getattr(exc, "errno", None) == errno.EADDRINUSE else str(exc)
         raise ListenError(f"unable to listen on {host}:{port}; {why}") from exc
@@ -86,13 +103,19 @@ async def read_body(request: web.Request, limit_bytes: int, *, within_s: float) 
     return b"".join(parts)
 
 
-class _Site(web.BaseSite):
-    """Serves what ``listener`` takes."""
+class Site(web.BaseSite):
+    """Serves what ``listener`` takes, and what it is given beside that."""
 
     def __init__(self, runner: web.AppRunner, listener: socket.socket, *, header_s: float) -> None:
         super().__init__(runner)
         self._listener = listener
         self._header_s = header_s
+
+    @property
+    def address(self) -> str:
+        """Where clients find it."""
+        host, port = self._listener.getsockname()[:2]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     @property
     def name(self) -> str:
@@ -102,25 +125,44 @@ class _Site(web.BaseSite):
     async def start(self) -> None:
         """Begin to serve."""
         await super().start()
-        server: Any = self._runner.server
         loop = asyncio.get_running_loop()
-        made = partial(_Handler, server, loop=loop, header_s=self._header_s, **server._kwargs)  # noqa: SLF001
-        self._server = await loop.create_server(made, sock=self._listener)
+        self._server = await loop.create_server(self._handler, sock=self._listener)
+
+    async def adopt(self, connection: socket.socket, begun: bytes) -> None:
+        """Serve a connection that was taken elsewhere; ``begun`` is what was read of it."""
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(partial(self._handler, begun), connection)
+
+    async def close(self) -> None:
+        """Take no more requests, and let those under way end."""
+        await self._runner.cleanup()
+
+    def _handler(self, begun: bytes = b"") -> "_Handler":
+        server: Any = self._runner.server
+        loop, options = asyncio.get_running_loop(), server._kwargs  # noqa: SLF001  (aiohttp has no door for it)
+        return _Handler(server, loop=loop, header_s=self._header_s, begun=begun, **options)
 
 
 class _Handler(RequestHandler):
-    """One connection. A deadline runs whenever it waits for a head of which something may have come."""
+    """One connection. A deadline runs whenever it waits for a head of which something may have come.
 
-    __slots__ = ("_deadline", "_header_s")
+    ``begun`` was read of it before.
+    """
 
-    def __init__(self, manager: Any, *, header_s: float, **options: Any) -> None:
+    __slots__ = ("_begun", "_deadline", "_header_s")
+
+    def __init__(self, manager: Any, *, header_s: float, begun: bytes = b"", **options: Any) -> None:
         super().__init__(manager, **options)
         self._header_s = header_s
+        self._begun = begun
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._deadline = self._loop.call_later(self._header_s, self._late)
+        if self._begun:
+            self.data_received(self._begun)
+            self._begun = b""
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._in_time()

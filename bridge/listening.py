@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from bridge.http_server import listen
+from bridge.http_server import Site, listen
 from bridge.passed import as_it_came
 from bridge.proxy import HEADER_LIMIT_BYTES
 
@@ -13,24 +13,25 @@ class Listening:
     def __init__(self, host: str, *, header_s: float) -> None:
         self._host = host
         self._header_s = header_s
-        self._runners: list[web.AppRunner] = []
+        self._sites: list[Site] = []
 
-    async def open(self, app: web.Application, port: int) -> str:
-        """Serve ``app``, and return its address. Raises `ListenError`."""
+    async def open(self, app: web.Application, port: int, *, shared: bool = False) -> Site:
+        """Serve ``app`` at a port that other processes may have ``shared``. Raises `ListenError`."""
         app.on_response_prepare.append(as_it_came)
-        runner, address = await listen(
+        site = await listen(
             app,
             self._host,
             port,
             header_s=self._header_s,
+            shared=shared,
             auto_decompress=False,
             max_line_size=HEADER_LIMIT_BYTES,
             max_field_size=HEADER_LIMIT_BYTES,
         )
-        self._runners.append(runner)
-        return address
+        self._sites.append(site)
+        return site
 
     async def close(self) -> None:
         """Take no more requests, and let those under way end."""
-        for runner in self._runners:
-            await runner.cleanup()
+        for site in self._sites:
+            await site.close()

@@ -42,6 +42,7 @@ class Settings:
 
     host: str = _key("HOST", "127.0.0.1")
     port: int = _key("PORT", 8080)
+    processes: int = _key("BRIDGE_PROCESSES", 1)
     backend_url: str = _key("BACKEND_URL", "http://127.0.0.1:5100")
     chat_streaming_enabled: bool = _key("CHAT_STREAMING_ENABLED", default=False, alias="FEATURE_STREAMING")
     flag_provider: str = _key("BRIDGE_FLAG_PROVIDER", "")
@@ -134,6 +135,7 @@ class Settings:
             _refuse("BRIDGE_DROP_IN", self.drop_in, "it must be auto, on or off")
         self._check_guard()
         self._check_numbers()
+        self._check_processes()
         self._check_auth()
 
     def _check_numbers(self) -> None:
@@ -148,6 +150,19 @@ class Settings:
                 _refuse(env, value, "it must be 1 or more")
             if each.name.endswith("_percent") and value > HUNDRED:
                 _refuse(env, value, "it must be 100 or less")
+
+    def _check_processes(self) -> None:
+        if self.processes == 1:
+            return
+        if not self.redis_url:
+            why = "it needs REDIS_URL: without it each process has its own rooms"
+            _refuse("BRIDGE_PROCESSES", self.processes, why)
+        of_admin = range(self.admin_port, self.admin_port + self.processes) if self.admin_port else range(0)
+        if of_admin and (of_admin[-1] not in _HTTP_PORTS or {self.port, self.drop_in_port} & {*of_admin}):
+            why = (
+                f"each of {self.processes} processes takes one port from there, and one of them cannot be had"
+            )
+            _refuse("BRIDGE_ADMIN_PORT", self.admin_port, why)
 
     def _check_guard(self) -> None:
         if self.guard not in _GUARDS:

@@ -15,11 +15,12 @@ from bridge.changes import Change
 from bridge.facts import Happening, TurnReport
 
 
-def configure_logs() -> None:
-    """Send log lines to stderr: for people on a terminal, else one JSON object a line."""
+def configure_logs(**always: object) -> None:
+    """Send log lines to stderr: for people on a terminal, else one JSON object a line; ``always`` in each."""
     person = sys.stderr.isatty()
     structlog.configure(
         processors=[
+            lambda _, __, line: {**line, **always},
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,

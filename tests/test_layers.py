@@ -182,6 +182,7 @@ TABLE = {
     "bridge.auth": (CORE | PORTS, {"jwt"}),
     "bridge.jwks": (CORE | {"bridge.auth"}, {"httpx", "jwt"}),
     "bridge.membership": (CORE | PORTS | {"bridge.profiles", "bridge.templates"}, {"httpx"}),
+    "bridge.siblings": (set(), {"aiohttp"}),
     "bridge.listening": ({"bridge.http_server", "bridge.passed", "bridge.proxy"}, {"aiohttp"}),
     "bridge.http_server": ({"bridge.errors"}, {"aiohttp"}),
     "bridge.border": (  # a part of the composition root
@@ -266,7 +267,7 @@ TABLE = {
         {"aiohttp", "engineio"},
     ),
     "bridge.sockets.intake": (
-        CORE | {"bridge.http_server", "bridge.sockets.packets"},
+        CORE | {"bridge.http_server", "bridge.siblings", "bridge.sockets.packets"},
         {"aiohttp", "engineio"},
     ),
     "bridge.sockets.packets": (set(), {"engineio", "socketio"}),
@@ -281,6 +282,11 @@ TABLE = {
     "bridge.doors.page": (set(), {"aiohttp"}),
     "bridge.commands.serve": (
         {"bridge.app", "bridge.profiles", "bridge.settings", "bridge.telemetry"},
+        set(),
+    ),
+    "bridge.commands.processes": (
+        {"bridge.app", "bridge.errors", "bridge.http_server", "bridge.profiles", "bridge.settings"}
+        | {"bridge.telemetry", "bridge.commands.children", "bridge.commands.serve"},
         set(),
     ),
     "bridge.commands.doctor": (

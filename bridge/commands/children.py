@@ -27,6 +27,12 @@ class Child:
     name: str
     process: asyncio.subprocess.Process
 
+    @property
+    def status(self) -> int:
+        """The exit status, as a shell says it; 0 while it runs."""
+        code = self.process.returncode or 0
+        return code if code >= 0 else 128 - code
+
     async def fate(self) -> str:
         """Wait until it is gone; return how it ended, for people."""
         status = await self.process.wait()
@@ -52,16 +58,19 @@ async def child(
     environ: Mapping[str, str] | None = None,
     quiet: bool = False,
     log: Path | None = None,
+    end_s: float = END_S,
 ) -> AsyncIterator[Child]:
     """Run a process as long as the block. ``quiet`` hides what it prints to stdout, ``log`` takes its stderr.
 
     It has a session of its own: a Ctrl-C of the terminal reaches the command only, which ends its
-    children in order.
+    children in order; one that takes longer than ``end_s`` is killed. Its stdin ends when the command does,
+    however that may be.
     """
     with log.open("ab") if log else contextlib.nullcontext() as errors:
         process = await asyncio.create_subprocess_exec(
             *command,
             env=environ,
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL if quiet else None,
             stderr=errors,
             start_new_session=True,
@@ -69,14 +78,14 @@ async def child(
     try:
         yield Child(name, process)
     finally:
-        await _end(process)
+        await _end(process, end_s)
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def _end(process: asyncio.subprocess.Process, within_s: float) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(signal.SIGTERM)
     try:
-        await asyncio.wait_for(process.wait(), timeout=END_S)
+        await asyncio.wait_for(process.wait(), timeout=within_s)
     except TimeoutError:
         process.kill()
         await process.wait()

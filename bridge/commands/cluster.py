@@ -59,7 +59,7 @@ async def running(program: str, settings: Settings, count: int, folder: Path) ->
 @contextlib.asynccontextmanager
 async def alone(settings: Settings, log: Path | None = None) -> AsyncIterator[Node]:
     """Run one node by ``settings``, without a Redis. See `child` for ``log``. Raises `ChildError`."""
-    (starting,) = _nodes(replace(settings, redis_url=""), 1, log)
+    (starting,) = _nodes(replace(settings, redis_url="", processes=1), 1, log)
     async with starting as node:
         await node.child.ready(partial(succeeds, f"{node.address}/readyz"))
         yield node

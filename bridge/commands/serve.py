@@ -2,7 +2,9 @@
 
 import asyncio
 import signal
+import sys
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any, TypeVar
 
 from bridge.app import App
@@ -13,11 +15,16 @@ from bridge.telemetry import configure_logs
 T = TypeVar("T")
 
 
-async def run(settings: Settings, profile: Profile) -> int:
-    """Serve until told to stop; running turns get the drain time. Returns the exit status."""
-    configure_logs()
+async def run(settings: Settings, profile: Profile, place: Path | None = None) -> int:
+    """Serve until told to stop; running turns get the drain time. Returns the exit status.
+
+    With a ``place`` it is one of several, and stops when their parent is gone.
+    """
+    configure_logs(**({} if place is None else {"process": int(place.name)}))
     stop = stop_signal()
-    app = App(settings, profile)
+    if place is not None:
+        _stop_with_parent(stop)
+    app = App(settings, profile, place)
     address = await app.start()
     app.telemetry.said(
         "listening",
@@ -28,6 +35,7 @@ async def run(settings: Settings, profile: Profile) -> int:
         auth=settings.auth or "none",
         streaming=str((await app.flag.state()).rollout),
         drop_in=app.drop_in_address,
+        admin=app.admin_address,
     )
     await stop.wait()
     app.telemetry.said("draining", running=app.relay.running, drain_s=settings.drain_s)
@@ -48,6 +56,17 @@ async def until_stopped(work: Coroutine[Any, Any, T]) -> T | None:
         task.cancel()
     await asyncio.gather(running, told, return_exceptions=True)
     return None if running.cancelled() else running.result()
+
+
+def _stop_with_parent(stop: asyncio.Event) -> None:
+    """Set ``stop`` once stdin ends: the parent that has its other end is gone, however that came."""
+    loop, stdin = asyncio.get_running_loop(), sys.stdin.fileno()
+
+    def ended() -> None:
+        loop.remove_reader(stdin)
+        stop.set()
+
+    loop.add_reader(stdin, ended)
 
 
 def stop_signal() -> asyncio.Event:

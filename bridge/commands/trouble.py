@@ -127,10 +127,10 @@ async def offered(backend: Child, nodes: Sequence[Node], page: str) -> AsyncIter
     trouble = Trouble(backend, nodes, CrossSite(Origins(ours)))
     app = web.Application()
     app.add_routes(trouble.routes())
-    runner, address = await listen(app, at.hostname or "", 0, header_s=HEADER_S)
+    site = await listen(app, at.hostname or "", 0, header_s=HEADER_S)
     mark = "&" if at.fragment else "#"
     try:
-        yield f"{page}{mark}trouble={urlsplit(address).port}"
+        yield f"{page}{mark}trouble={urlsplit(site.address).port}"
     finally:
         trouble.end()
-        await runner.cleanup()
+        await site.close()

@@ -12,3 +12,14 @@ def routes(metrics: Metrics) -> list[web.RouteDef]:
         return web.Response(body=metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
     return [web.get("/metrics", figures)]
+
+
+def elsewhere() -> list[web.RouteDef]:
+    """Return the routes where several processes share an address: figures are those of one process."""
+
+    async def refuse(_: web.Request) -> web.Response:
+        why = "each process has its own: set BRIDGE_ADMIN_PORT, and ask that port and those behind it"
+        said = {"code": "process_unknown", "message": f"unable to show figures; {why}"}
+        return web.json_response({"error": said}, status=404)
+
+    return [web.get("/metrics", refuse)]

@@ -14,6 +14,7 @@ from engineio import packet
 
 from bridge.errors import RequestError
 from bridge.http_server import read_body
+from bridge.siblings import Siblings
 from bridge.sockets.packets import InvalidPacket, check_body
 
 BODY = web.RequestKey("body", bytes)
@@ -26,7 +27,7 @@ class Intake:
 
     ``address`` says where a request comes from, ``check_address`` raises `RequestError` where no more may
     come from. ``opened_by`` gives the request that opened a session, ``is_of`` says whether an Authorization
-    header is of its user, ``cut_off`` ends it.
+    header is of its user, ``cut_off`` ends it. ``siblings`` are the processes that share its port, if any do.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Intake:
         is_of: Callable[[str, str], Awaitable[bool]],
         cut_off: Callable[[str], Awaitable[None]],
         body_s: float,
+        siblings: Siblings | None = None,
     ) -> None:
         self._engine = engine
         self._address = address
@@ -47,6 +49,10 @@ class Intake:
         self._is_of = is_of
         self._cut_off = cut_off
         self._body_s = body_s
+        self._siblings = siblings
+        if siblings is not None:
+            made = engine.generate_id
+            engine.generate_id = lambda: siblings.mark(made())
         self._polls: set[str] = set()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -59,6 +65,8 @@ class Intake:
         return await (self._open(request) if sid is None else self._go_on(sid, request))
 
     async def _go_on(self, sid: str, request: web.Request) -> web.StreamResponse:
+        if self._siblings is not None and (owner := self._siblings.owner_of(sid)):
+            return await self._hand_over(self._siblings, owner, request)
         if not await self._may_use(sid, request):
             return _refusal(403, "unauthorized", "unable to go on; the session is another user's")
         if request.method == "POST":
@@ -66,6 +74,12 @@ class Intake:
         if request.method != "GET":
             return _refusal(400, "bad_method", "unable to go on; the method is unknown")
         return await self._get(sid, request)
+
+    async def _hand_over(self, siblings: Siblings, owner: str, request: web.Request) -> web.StreamResponse:
+        body = await self._body(request) if request.method == "POST" else b""
+        if await siblings.hand_over(request, body, owner):
+            return web.Response()  # goes nowhere: the connection is the other's
+        return _unknown()
 
     async def _open(self, request: web.Request) -> web.StreamResponse:
         if request.method != "GET":
@@ -105,8 +119,8 @@ class Intake:
     async def _post(self, sid: str, request: web.Request) -> web.StreamResponse:
         socket = self._engine.sockets.get(sid)
         if socket is None:
-            return _refusal(400, "unknown_session", "unable to go on; the session is unknown")
-        body = await read_body(request, self._engine.max_http_buffer_size, within_s=self._body_s)
+            return _unknown()
+        body = await self._body(request)
         try:
             check_body(body)
         except InvalidPacket:
@@ -118,9 +132,16 @@ class Intake:
             socket.queue.put_nowait(packet.Packet(packet.NOOP))  # ends the poll that waits
         return answer
 
+    async def _body(self, request: web.Request) -> bytes:
+        return await read_body(request, self._engine.max_http_buffer_size, within_s=self._body_s)
+
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         answer: web.StreamResponse = await self._engine.handle_request(request)
         return answer
+
+
+def _unknown() -> web.Response:
+    return _refusal(400, "unknown_session", "unable to go on; the session is unknown")
 
 
 def _refusal(status: int, code: str, message: str) -> web.Response:

@@ -108,9 +108,9 @@ def routes_of(app: web.Application):
 async def test_every_route_of_the_bridge_is_in_the_document_and_no_other(script, monkeypatch):
     opened, real = [], Listening.open
 
-    async def opening(listening, app, port):
+    async def opening(listening, app, port, **options):
         opened.append(app)
-        return await real(listening, app, port)
+        return await real(listening, app, port, **options)
 
     monkeypatch.setattr(Listening, "open", opening)
     async with running(script, demo=True):
