@@ -55,8 +55,9 @@ async def _address(told: asyncio.StreamReader) -> str:
     while line := await told.readline():
         if not line.startswith(b"{"):
             raise SystemExit(line.decode())
-        if address := json.loads(line).get("address"):
-            return str(address)
+        said = json.loads(line)
+        if "address" in said and "process" not in said:  # of several, their parent says when all are there
+            return str(said["address"])
     raise SystemExit("unable to measure; the bridge ended")
 
 

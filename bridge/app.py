@@ -136,7 +136,6 @@ class App:
         )
         shared = self._siblings is not None
         site = await self._listening.open(self._web(), settings.port, shared=shared)
-        self._handed = asyncio.create_task(self._siblings.run(site.adopt)) if self._siblings else None
         if settings.admin_port:
             apart = web.Application()
             apart.add_routes([*self._health(), *self._operators()])
@@ -148,6 +147,7 @@ class App:
             self.drop_in_address = other.address
         elif opens_drop_in(settings):
             self.drop_in_address = site.address
+        self._handed = asyncio.create_task(self._siblings.run(site.adopt)) if self._siblings else None
         return site.address
 
     async def stop(self) -> None:

@@ -159,9 +159,7 @@ class Settings:
             _refuse("BRIDGE_PROCESSES", self.processes, why)
         of_admin = range(self.admin_port, self.admin_port + self.processes) if self.admin_port else range(0)
         if of_admin and (of_admin[-1] not in _HTTP_PORTS or {self.port, self.drop_in_port} & {*of_admin}):
-            why = (
-                f"each of {self.processes} processes takes one port from there, and one of them cannot be had"
-            )
+            why = f"{self.processes} processes take a port each, from there on, and one cannot be had"
             _refuse("BRIDGE_ADMIN_PORT", self.admin_port, why)
 
     def _check_guard(self) -> None:

@@ -41,7 +41,9 @@ async def node(backend, redis, **given):
     started = NodeProcess(process)
     async with asyncio.timeout(20):
         while not started.address:
-            started.address = json.loads(await process.stderr.readline()).get("address", "")
+            said = json.loads(await process.stderr.readline())
+            if "process" not in said:  # of several, their parent says when all are there
+                started.address = said.get("address", "")
     reading = asyncio.create_task(process.stderr.read())
     try:
         yield started

@@ -75,6 +75,10 @@ class Device:
         finally:
             await sio.disconnect()
 
+    @property
+    def sid(self):
+        return self._sio.sid
+
     async def _hear(self, event, data):
         self._heard.append((asyncio.get_running_loop().time(), event, data))
         self._changed.set()
