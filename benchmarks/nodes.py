@@ -85,6 +85,15 @@ async def backend(**posts: Handler) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
+def pids(parent: int) -> list[int]:
+    """Return the processes of a bridge: its own, and those that it is the parent of."""
+    try:
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text("ascii")
+    except OSError:
+        children = ""
+    return [parent, *map(int, children.split())]
+
+
 def used_s(pid: int) -> float:
     """Return the CPU time that a process has used, NaN where the system does not say."""
     try:

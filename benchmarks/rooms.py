@@ -55,7 +55,7 @@ class Device:
     def __init__(self) -> None:
         self.latencies_ms: list[float] = []
         self.seq = self.gaps = self.repeats = self.unequal = 0
-        self.text = ""
+        self.text = self.sid = ""
         self.ended = asyncio.Event()
 
     async def run(self, session: aiohttp.ClientSession, address: str, room: int) -> None:
@@ -63,12 +63,18 @@ class Device:
         self.ws = await session.ws_connect(
             f"{address}/socket.io/?EIO=4&transport=websocket", max_msg_size=2**24
         )
-        await self.ws.receive_str()
+        self.sid = json.loads((await self.ws.receive_str())[1:])["sid"]
         await self.ws.send_str('40{"streaming":true}')
         await self.ws.receive_str()
         await self.ws.send_str(f'420["join_room",{{"roomId":{room}}}]')
         await self.ws.receive_str()
         self.task = asyncio.create_task(self._hear())
+
+    async def close(self) -> None:
+        """Disconnect."""
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+        await self.ws.close()
 
     async def _hear(self) -> None:
         async for message in self.ws:
@@ -108,22 +114,26 @@ async def measure(arguments: argparse.Namespace) -> None:
         serving(Backend(int(arguments.rate * arguments.seconds), arguments.rate)) as bridge,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
     ):
-        devices = await _turns(session, bridge.address, arguments)
+        devices = await turns(session, bridge.address, arguments)
         cpu_s = used_s(bridge.pid)
         for device in devices:
-            device.task.cancel()
+            await device.close()
     _print(arguments, devices, cpu_s)
 
 
-async def _turns(session: aiohttp.ClientSession, address: str, arguments: argparse.Namespace) -> list[Device]:
+async def turns(
+    session: aiohttp.ClientSession, address: str, arguments: argparse.Namespace, *, first_room: int = 0
+) -> list[Device]:
+    """Fill rooms with devices, have one answer in each, and return the devices once all have it."""
     devices = []
-    for room in range(arguments.rooms):
+    rooms = range(first_room, first_room + arguments.rooms)
+    for room in rooms:
         for _ in range(arguments.devices):
             devices.append(Device())
             await devices[-1].run(session, address, room)
-    for room in range(arguments.rooms):
+    for number, room in enumerate(rooms):
         send = json.dumps(["send_message", {"roomId": room, "content": "go", "requestId": f"r-{room}"}])
-        await devices[room * arguments.devices].ws.send_str(f"421{send}")
+        await devices[number * arguments.devices].ws.send_str(f"421{send}")
         await asyncio.sleep(1 / arguments.rooms)  # people do not press the key in the same millisecond
     async with asyncio.timeout(arguments.seconds + 30):
         await asyncio.gather(*(device.ended.wait() for device in devices))
