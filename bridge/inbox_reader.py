@@ -71,9 +71,9 @@ class InboxReader:
         self._last, self._number, self._lost = top[0][0] if top else b"0-0", None, True
 
     async def _entries(self, block_ms: int | None) -> list[tuple[bytes, Fields]]:
-        reader: Any = self._redis.reader
-        found = await reader.xread({self._inbox: self._last}, count=LETTERS_AT_ONCE, block=block_ms)
-        entries = list(found[0][1]) if found else []
+        blocks = () if block_ms is None else ("BLOCK", block_ms)
+        read = ("XREAD", "COUNT", LETTERS_AT_ONCE, *blocks, "STREAMS", self._inbox, self._last)
+        entries = _entries(await self._redis.wait(*read))
         if entries:
             self.oldest_ms, self.read_at_s = int(entries[0][0].partition(b"-")[0]), time.monotonic()
         return entries
@@ -87,6 +87,14 @@ class InboxReader:
         except (KeyError, ValueError, RecursionError):
             self.unreadable += 1
             return None
+
+
+def _entries(found: Any) -> list[tuple[bytes, Fields]]:
+    """Return what a stream gave; RESP3 names it by a key, RESP2 by the first of two."""
+    if not found:
+        return []
+    said = next(iter(found.values())) if isinstance(found, dict) else found[0][1]
+    return [(entry_id, dict(zip(flat[::2], flat[1::2], strict=True))) for entry_id, flat in said]
 
 
 def _read(fields: Fields) -> Letter:

@@ -57,7 +57,7 @@ class RedisClient:
         self.commands = _client(url, ANSWER_S)
         self.reader = _client(url, BLOCK_S + 2 * ANSWER_S)
         self._sending = _client(url, ANSWER_S)
-        self._line: AbstractConnection | None = None
+        self._sends, self._waits = Line(self._sending), Line(self.reader)
         self._one_at_a_time = asyncio.Lock()
         self._turn_to_ask = asyncio.Semaphore(ASKED_AT_ONCE)
         self._shas: dict[str, str] = {}
@@ -90,25 +90,18 @@ class RedisClient:
         sha = await self.sha(script)
         commands = [("EVALSHA", sha, 0, *arguments) for arguments in calls]
         async with self._one_at_a_time:
-            answers: list[Any] = await self.whole(self._exchange(commands))
+            answers: list[Any] = await self.whole(self._sends.exchange(commands))
         if any(isinstance(answer, NoScriptError) for answer in answers):
             self._shas.clear()
         return answers
 
-    async def _exchange(self, commands: list[tuple[Any, ...]]) -> list[Any]:
-        """Send ``commands`` on a connection kept for that: the library's own pipeline costs twice as much."""
-        pool = self._sending.connection_pool
-        if self._line is None:
-            self._line = await pool.get_connection()  # type: ignore[no-untyped-call]
-        line = self._line
-        try:
-            await line.send_packed_command(_packed(line, commands), check_health=False)
-            return [await _answer(line) for _ in commands]
-        except BaseException:  # what is still to come on it would be taken for the next answers
-            self._line = None
-            await line.disconnect(nowait=True)
-            await pool.release(line)
-            raise
+    async def wait(self, *command: Any) -> Any:
+        """Return the answer to a command that blocks for up to `BLOCK_S`, as the server says it.
+
+        One at a time, and within `whole`. Raises what is in `TROUBLE`; the next call connects anew.
+        """
+        (answer,) = await self._waits.exchange([command], refused=True)
+        return answer
 
     async def ask(self, once: Callable[[], Awaitable[Any]]) -> Any:
         """Return what ``once`` does, tried twice within `ANSWER_S`: a connection may have died while idle."""
@@ -161,6 +154,28 @@ class RedisClient:
             return dict(await self.commands.info())
         except ResponseError:  # forbidden to this user: what it would tell is the operator's to know
             return {}
+
+
+class Line:
+    """A connection of ``client`` that is kept: the library's way to borrow one costs more than to use it."""
+
+    def __init__(self, client: Redis) -> None:
+        self._pool = client.connection_pool
+        self._kept: AbstractConnection | None = None
+
+    async def exchange(self, commands: list[tuple[Any, ...]], *, refused: bool = False) -> list[Any]:
+        """Send ``commands`` and return the answers; a refusal is one of them, or raised if so ``refused``."""
+        if self._kept is None:
+            self._kept = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+        line = self._kept
+        try:
+            await line.send_packed_command(_packed(line, commands), check_health=False)
+            return [await (line.read_response() if refused else _answer(line)) for _ in commands]
+        except BaseException:  # what is still to come on it would be taken for the next answers
+            self._kept = None
+            await line.disconnect(nowait=True)
+            await self._pool.release(line)
+            raise
 
 
 class Ear:

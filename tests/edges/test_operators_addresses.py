@@ -85,6 +85,6 @@ async def test_a_process_that_hears_nothing_is_not_ready_though_redis_answers(sc
                 await asyncio.sleep(0.1)
                 return []
 
-            bridge.shared.client.reader.xread = deaf
+            bridge.shared.client.wait = deaf
             await until(http, bridge, ["inbox"])
             assert await status(http, f"{bridge.address}/healthz") == 200

@@ -36,7 +36,7 @@ class FakeClient(RedisClient):
         self.commands = fakeredis.FakeAsyncRedis(server=server)
         self.reader = fakeredis.FakeAsyncRedis(server=server)
         self._sending = self.commands
-        self._line, self._one_at_a_time = None, asyncio.Lock()
+        self._sends, self._one_at_a_time = self, asyncio.Lock()
         self._turn_to_ask = asyncio.Semaphore(32)
         self._shas = {}
         self._asking = set()
@@ -44,7 +44,18 @@ class FakeClient(RedisClient):
     async def check(self):
         """Say nothing: it has no INFO."""
 
-    async def _exchange(self, commands):
+    async def wait(self, *command):
+        """Say it as a server does: it has no connections."""
+        found = await self.reader.execute_command(*command)
+        return [
+            [
+                name,
+                [[entry_id, [part for pair in fields.items() for part in pair]] for entry_id, fields in said],
+            ]
+            for name, said in found or []
+        ]
+
+    async def exchange(self, commands):
         """Use the library's pipeline: it has no connections."""
         pipeline = self.commands.pipeline(transaction=False)
         for command in commands:
