@@ -3,7 +3,7 @@
 python -m benchmarks.processes [--rooms 20] [--devices 10] [--rate 20] [--seconds 5] [--rounds 5]
 
 Both bridges run over one Redis, each with rooms of its own, and are asked in turn, so that a busy machine is
-busy for both. Counted is the CPU time of the bridge's processes, their parent's too, by the tokens that
+busy for both. Counted is the CPU time of the bridge's processes, their parent's too, by the chunks that
 devices heard. Before the rounds that count each has one to get warm.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import aiohttp
 
 from benchmarks.nodes import backend, node, pids, redis, used_s
-from benchmarks.rooms import Backend, Device, turns
+from benchmarks.rooms import Backend, Device, ask, fill
 
 
 @dataclass
@@ -29,13 +29,17 @@ class Bridge:
     wrong: int = 0
     at: dict[str, int] = field(default_factory=dict)
     """How many devices each of its processes had."""
+    tokens_a_chunk: float = 0.0
+    """In the last round: a busy machine merges them."""
 
     async def round(self, session: aiohttp.ClientSession, arguments: argparse.Namespace, number: int) -> None:
-        """Have an answer in every room, and note what that cost."""
+        """Have an answer in every room, and note what that cost, without the coming of the devices."""
+        devices = await fill(session, self.address, arguments, first_room=number * arguments.rooms)
         began_s = self._used_s()
-        devices = await turns(session, self.address, arguments, first_room=number * arguments.rooms)
+        await ask(devices, arguments)
         used = self._used_s() - began_s
-        heard = sum(len(device.latencies_ms) for device in devices)
+        heard = sum(device.chunks for device in devices)
+        self.tokens_a_chunk = sum(len(device.latencies_ms) for device in devices) / heard
         for device in devices:
             await device.close()
         self.rounds_us.append(used / heard * 1e6)
@@ -90,7 +94,8 @@ def _print(arguments: argparse.Namespace, one: Bridge, many: Bridge) -> None:
         medians.append(statistics.median(counted))
         rounds = " ".join(f"{each:.1f}" for each in counted)
         print(f"{name:<12} {medians[-1]:6.1f} us of CPU a delivery (rounds: {rounds})")
-        print(f"{'':<12} devices by process {bridge.at}, lost {bridge.lost}, wrong {bridge.wrong}")
+        merged = f"{bridge.tokens_a_chunk:.2f} tokens a chunk"
+        print(f"{'':<12} devices by process {bridge.at}, {merged}, lost {bridge.lost}, wrong {bridge.wrong}")
     print(f"ratio of medians {medians[1] / medians[0]:.3f}")
 
 

@@ -54,12 +54,13 @@ class Device:
 
     def __init__(self) -> None:
         self.latencies_ms: list[float] = []
-        self.seq = self.gaps = self.repeats = self.unequal = 0
+        self.chunks = self.seq = self.gaps = self.repeats = self.unequal = 0
         self.text = self.sid = ""
         self.ended = asyncio.Event()
 
     async def run(self, session: aiohttp.ClientSession, address: str, room: int) -> None:
         """Connect, join, hear until the end."""
+        self.room = room
         self.ws = await session.ws_connect(
             f"{address}/socket.io/?EIO=4&transport=websocket", max_msg_size=2**24
         )
@@ -89,6 +90,7 @@ class Device:
 
     def _chunk(self, chunk: dict[str, Any], now_ns: int) -> None:
         first = chunk.get("fromSeq", chunk["seq"])
+        self.chunks += 1
         self.gaps += first > self.seq + 1
         self.repeats += first <= self.seq
         self.seq = chunk["seq"]
@@ -114,30 +116,34 @@ async def measure(arguments: argparse.Namespace) -> None:
         serving(Backend(int(arguments.rate * arguments.seconds), arguments.rate)) as bridge,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
     ):
-        devices = await turns(session, bridge.address, arguments)
+        devices = await fill(session, bridge.address, arguments)
+        await ask(devices, arguments)
         cpu_s = used_s(bridge.pid)
         for device in devices:
             await device.close()
     _print(arguments, devices, cpu_s)
 
 
-async def turns(
+async def fill(
     session: aiohttp.ClientSession, address: str, arguments: argparse.Namespace, *, first_room: int = 0
 ) -> list[Device]:
-    """Fill rooms with devices, have one answer in each, and return the devices once all have it."""
+    """Connect the devices of every room, room by room."""
     devices = []
-    rooms = range(first_room, first_room + arguments.rooms)
-    for room in rooms:
+    for room in range(first_room, first_room + arguments.rooms):
         for _ in range(arguments.devices):
             devices.append(Device())
             await devices[-1].run(session, address, room)
-    for number, room in enumerate(rooms):
-        send = json.dumps(["send_message", {"roomId": room, "content": "go", "requestId": f"r-{room}"}])
-        await devices[number * arguments.devices].ws.send_str(f"421{send}")
+    return devices
+
+
+async def ask(devices: list[Device], arguments: argparse.Namespace) -> None:
+    """Have one answer in each room, by its first device; return once all devices have it."""
+    for first in devices[:: arguments.devices]:
+        asked = {"roomId": first.room, "content": "go", "requestId": f"r-{first.room}"}
+        await first.ws.send_str("421" + json.dumps(["send_message", asked]))
         await asyncio.sleep(1 / arguments.rooms)  # people do not press the key in the same millisecond
     async with asyncio.timeout(arguments.seconds + 30):
         await asyncio.gather(*(device.ended.wait() for device in devices))
-    return devices
 
 
 def _pin(bridge_pid: int) -> None:
