@@ -3,14 +3,18 @@
 import asyncio
 import contextlib
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bridge.errors import StoreUnavailable
 from bridge.ports import Appended, Kept
 from bridge.redis_client import ANSWER_S, BACK_OFF_S, TROUBLE, RedisClient, is_final
+from bridge.redis_line import ScriptLine
 
 WAITING_LIMIT = 8192
 SENT_AT_ONCE = 1024
+GATHER_S = 0.002
+"""Round trips are no closer than this: where many turns append, each would else leave alone."""
 
 
 @dataclass(slots=True, eq=False)
@@ -21,64 +25,101 @@ class _Waiting:
 
 
 class GroupCommit:
-    """Calls of the append script that wait for their answer; those of one turn are made in their order."""
+    """Calls of the append script that wait for their answer; those of one turn are made in their order.
+
+    One round trip is under way at a time. What comes meanwhile, or too soon behind it, shares the next.
+    """
 
     def __init__(self, client: RedisClient) -> None:
         self._redis = client
         self._waiting: list[_Waiting] = []
-        self._wake, self._idle = asyncio.Event(), asyncio.Event()
+        self._line: ScriptLine | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._next: asyncio.Handle | None = None
+        self._under_way = self._closed = False
+        self._sent_at_s = 0.0
+        self._pause_s = BACK_OFF_S[0]
+        self._idle = asyncio.Event()
         self._idle.set()
-        self._sender: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<GroupCommit {len(self._waiting)} waiting>"
 
-    def start(self) -> None:
-        """Begin to send."""
-        self._sender = asyncio.create_task(self._send_all(), name="group commit")
-
     async def close(self) -> None:
         """Send what waits, for a short time; who waits on is told that it will not be kept."""
-        if self._sender is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(ANSWER_S):
-                    await self._idle.wait()
-            self._sender.cancel()
-            await asyncio.gather(self._sender, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_S):
+                await self._idle.wait()
+        self._closed = True
+        if self._next is not None:
+            self._next.cancel()
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
+        if self._line is not None:
+            await self._line.close()
         for each in self._waiting:
             if not each.kept.done():
                 each.kept.set_exception(StoreUnavailable("unable to keep a batch; the store was closed"))
 
     def append(self, turn_id: str, arguments: list[Any]) -> asyncio.Future[Appended]:
         """Have the append script called; see `Journal.append`."""
-        kept: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
-        if len(self._waiting) >= WAITING_LIMIT:
-            kept.set_exception(StoreUnavailable("unable to keep a batch; too many wait already"))
+        loop = asyncio.get_running_loop()
+        kept: asyncio.Future[Appended] = loop.create_future()
+        if self._closed or len(self._waiting) >= WAITING_LIMIT:
+            kept.set_exception(
+                StoreUnavailable("unable to keep a batch; too many wait already, or the store was closed")
+            )
             return kept
         self._waiting.append(_Waiting(turn_id, arguments, kept))
         self._idle.clear()
-        self._wake.set()
+        if not self._under_way:
+            self._under_way = True
+            self._send_in(self._sent_at_s + GATHER_S - loop.time())
         return kept
 
-    async def _send_all(self) -> None:
-        pause_s = BACK_OFF_S[0]
-        while True:
-            await self._wake.wait()
-            sending = self._waiting[:SENT_AT_ONCE]
-            if self._settle(sending, await self._answers(sending)):
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, BACK_OFF_S[1])
-            else:
-                pause_s = BACK_OFF_S[0]
-            if not self._waiting:
-                self._wake.clear()
-                self._idle.set()
+    def _send_in(self, wait_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._next = loop.call_later(wait_s, self._send) if wait_s > 0 else loop.call_soon(self._send)
 
-    async def _answers(self, sending: list[_Waiting]) -> list[Any]:
+    def _send(self) -> None:
+        if self._line is None or self._line.lost:
+            self._opening = asyncio.create_task(self._open(), name="group commit")
+            return
+        sending = self._waiting[:SENT_AT_ONCE]
+        self._sent_at_s = asyncio.get_running_loop().time()
+        self._line.exchange([each.arguments for each in sending], partial(self._answered, sending))
+
+    async def _open(self) -> None:
+        """Make a connection and send, or try again later."""
         try:
-            return await self._redis.pipeline("append", [each.arguments for each in sending])
+            if self._line is not None:
+                await self._line.close()
+            self._line = await self._redis.line("append")
         except TROUBLE:
-            return [None] * len(sending)
+            self._line = None
+            self._send_later()
+        else:
+            self._send()
+
+    def _send_later(self) -> None:
+        self._send_in(self._pause_s)
+        self._pause_s = min(2 * self._pause_s, BACK_OFF_S[1])
+
+    def _answered(self, sending: list[_Waiting], answers: list[Any] | None) -> None:
+        if self._closed:
+            return
+        if self._settle(sending, answers or [None] * len(sending)):
+            if self._line is not None:
+                self._line.lost = True  # a server that is no master any more, or has forgotten the script
+            self._send_later()
+            return
+        self._pause_s = BACK_OFF_S[0]
+        self._under_way = bool(self._waiting)
+        if self._under_way:
+            self._send_in(self._sent_at_s + GATHER_S - asyncio.get_running_loop().time())
+        else:
+            self._idle.set()
 
     def _settle(self, sending: list[_Waiting], answers: list[Any]) -> int:
         """Answer those that were decided; return how many were not, which wait on in their order.

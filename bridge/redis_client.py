@@ -13,19 +13,14 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
-from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
-try:
-    from hiredis import pack_command
-except ImportError:  # an extra: without it redis-py packs
-    pack_command = None  # type: ignore[assignment]
-
 from bridge.errors import SettingsError, StoreUnavailable
+from bridge.redis_line import ScriptLine
 
 ANSWER_S, BLOCK_S = 1.0, 1.0
 """How long an answer, and a blocking read, may take; the reader's socket waits longer than it blocks."""
@@ -42,7 +37,7 @@ _LATER = re.compile("NOSCRIPT|OOM|NOREPLICAS|LOADING|READONLY|MASTERDOWN|MISCONF
 
 
 def is_final(answer: Any) -> bool:
-    """Return whether ``answer`` of a `RedisClient.pipeline` would be the same the next time."""
+    """Return whether ``answer`` of a script would be the same the next time."""
     if isinstance(answer, NoScriptError | ReadOnlyError | OutOfMemoryError):
         return False
     return not isinstance(answer, Exception) or (
@@ -56,9 +51,7 @@ class RedisClient:
     def __init__(self, url: str) -> None:
         self.commands = _client(url, ANSWER_S)
         self.reader = _client(url, BLOCK_S + 2 * ANSWER_S)
-        self._sending = _client(url, ANSWER_S)
-        self._sends, self._waits = Line(self._sending), Line(self.reader)
-        self._one_at_a_time = asyncio.Lock()
+        self._lines = _client(url, ANSWER_S)
         self._turn_to_ask = asyncio.Semaphore(ASKED_AT_ONCE)
         self._shas: dict[str, str] = {}
         self._asking: set[asyncio.Future[Any]] = set()
@@ -67,7 +60,7 @@ class RedisClient:
         """Let what is asked be answered, or miss its deadline, and close all connections."""
         if self._asking:
             await asyncio.wait(self._asking, timeout=BLOCK_S + 2 * ANSWER_S)
-        for client in (self.commands, self.reader, self._sending):
+        for client in (self.commands, self.reader, self._lines):
             await _close(client)
 
     async def run(self, script: str, *arguments: Any) -> Any:
@@ -82,26 +75,15 @@ class RedisClient:
 
         return await self.ask(once)
 
-    async def pipeline(self, script: str, calls: list[list[Any]]) -> list[Any]:
-        """Return the answers of one script called many times in one round trip; a failure is an answer.
+    async def line(self, script: str, *, answer_s: float = ANSWER_S) -> ScriptLine:
+        """Return a line on which ``script`` is called, over a connection of its own.
 
-        Raises what is in `TROUBLE` when the round trip failed.
+        Raises what is in `TROUBLE` when it cannot be had.
         """
-        sha = await self.sha(script)
-        commands = [("EVALSHA", sha, 0, *arguments) for arguments in calls]
-        async with self._one_at_a_time:
-            answers: list[Any] = await self.whole(self._sends.exchange(commands))
-        if any(isinstance(answer, NoScriptError) for answer in answers):
-            self._shas.clear()
-        return answers
-
-    async def wait(self, *command: Any) -> Any:
-        """Return the answer to a command that blocks for up to `BLOCK_S`, as the server says it.
-
-        One at a time, and within `whole`. Raises what is in `TROUBLE`; the next call connects anew.
-        """
-        (answer,) = await self._waits.exchange([command], refused=True)
-        return answer
+        pool = self._lines.connection_pool
+        sha = await self._load(script)
+        connection = await self.whole(pool.get_connection())  # type: ignore[no-untyped-call]
+        return ScriptLine(connection, pool, sha, answer_s=answer_s)
 
     async def ask(self, once: Callable[[], Awaitable[Any]]) -> Any:
         """Return what ``once`` does, tried twice within `ANSWER_S`: a connection may have died while idle."""
@@ -132,8 +114,12 @@ class RedisClient:
     async def sha(self, script: str) -> str:
         """Return the name under which the server knows a script; load it if it does not."""
         if script not in self._shas:
-            self._shas[script] = await self.commands.script_load(_text("post") + _text(script))
+            self._shas[script] = await self._load(script)
         return self._shas[script]
+
+    async def _load(self, script: str) -> str:
+        loaded: str = await self.commands.script_load(_text("post") + _text(script))
+        return loaded
 
     async def check(self) -> None:
         """Raise `SettingsError` when the server would break what the bridge promises, else return."""
@@ -154,28 +140,6 @@ class RedisClient:
             return dict(await self.commands.info())
         except ResponseError:  # forbidden to this user: what it would tell is the operator's to know
             return {}
-
-
-class Line:
-    """A connection of ``client`` that is kept: the library's way to borrow one costs more than to use it."""
-
-    def __init__(self, client: Redis) -> None:
-        self._pool = client.connection_pool
-        self._kept: AbstractConnection | None = None
-
-    async def exchange(self, commands: list[tuple[Any, ...]], *, refused: bool = False) -> list[Any]:
-        """Send ``commands`` and return the answers; a refusal is one of them, or raised if so ``refused``."""
-        if self._kept is None:
-            self._kept = await self._pool.get_connection()  # type: ignore[no-untyped-call]
-        line = self._kept
-        try:
-            await line.send_packed_command(_packed(line, commands), check_health=False)
-            return [await (line.read_response() if refused else _answer(line)) for _ in commands]
-        except BaseException:  # what is still to come on it would be taken for the next answers
-            self._kept = None
-            await line.disconnect(nowait=True)
-            await self._pool.release(line)
-            raise
 
 
 class Ear:
@@ -291,19 +255,6 @@ def _client(url: str, timeout_s: float) -> Redis:
         return Redis.from_url(url, **options)
     except ValueError as exc:
         raise SettingsError("unable to use REDIS_URL; it must look like redis://host:6379/0") from exc
-
-
-def _packed(line: AbstractConnection, commands: list[tuple[Any, ...]]) -> list[bytes]:
-    if pack_command is None:
-        return line.pack_commands(commands)
-    return [b"".join(map(pack_command, commands))]
-
-
-async def _answer(line: AbstractConnection) -> Any:
-    try:
-        return await line.read_response()
-    except ResponseError as error:
-        return error
 
 
 async def _close(client: Redis) -> None:

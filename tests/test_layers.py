@@ -115,8 +115,9 @@ TABLE = {
     "bridge.asyncapi": (CORE | {"bridge.contract"}, set()),
     "bridge.typescript": (CORE | {"bridge.contract"}, set()),
     "bridge.stores.memory": (CORE | PORTS, set()),
-    "bridge.redis_client": ({"bridge.errors"}, {"hiredis", "redis"}),
-    "bridge.group_commit": (CORE | PORTS | {"bridge.redis_client"}, set()),
+    "bridge.redis_line": (set(), {"hiredis", "redis"}),
+    "bridge.redis_client": ({"bridge.errors", "bridge.redis_line"}, {"redis"}),
+    "bridge.group_commit": (CORE | PORTS | {"bridge.redis_client", "bridge.redis_line"}, set()),
     "bridge.inbox_reader": (CORE | PORTS | {"bridge.redis_client"}, set()),
     "bridge.outbox": ({"bridge.errors", "bridge.redis_client"}, set()),
     "bridge.stores.redis": (

@@ -93,7 +93,6 @@ class RedisStore:
         Raises `SettingsError` when it does not, and is closed then; and `StoreUnavailable` when nobody
         answers, but goes on trying.
         """
-        self._appends.start()
         self._outbox.start()
         try:
             await self._redis.check()

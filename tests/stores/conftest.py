@@ -35,14 +35,17 @@ class FakeClient(RedisClient):
     def __init__(self, server):
         self.commands = fakeredis.FakeAsyncRedis(server=server)
         self.reader = fakeredis.FakeAsyncRedis(server=server)
-        self._sending = self.commands
-        self._sends, self._one_at_a_time = self, asyncio.Lock()
+        self._lines = self.commands
         self._turn_to_ask = asyncio.Semaphore(32)
         self._shas = {}
         self._asking = set()
 
     async def check(self):
         """Say nothing: it has no INFO."""
+
+    async def line(self, script):
+        """Give a line without a connection."""
+        return FakeLine(self, script)
 
     async def wait(self, *command):
         """Say it as a server does: it has no connections."""
@@ -55,12 +58,30 @@ class FakeClient(RedisClient):
             for name, said in found or []
         ]
 
-    async def exchange(self, commands):
-        """Use the library's pipeline: it has no connections."""
-        pipeline = self.commands.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        return await pipeline.execute(raise_on_error=False)
+
+class FakeLine:
+    """Calls a script as a `ScriptLine` does, by the library's pipeline."""
+
+    lost = False
+
+    def __init__(self, client, script):
+        self._client, self._script, self._asking = client, script, None
+
+    def exchange(self, calls, answered):
+        """Call the script with each of ``calls``, in a task."""
+        self._asking = asyncio.create_task(self._exchange(calls, answered))
+
+    async def _exchange(self, calls, answered):
+        pipeline = self._client.commands.pipeline(transaction=False)
+        sha = await self._client.sha(self._script)
+        for call in calls:
+            pipeline.evalsha(sha, 0, *call)
+        answered(await pipeline.execute(raise_on_error=False))
+
+    async def close(self):
+        """Wait for what was asked."""
+        if self._asking is not None:
+            await self._asking
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,95 @@
+"""Calls of one script on a connection of their own: they leave at once, their answers are told as they come.
+
+The library makes the connection, with all that its URL asks for. Behind its handshake the bytes are ours: its
+own pipeline takes a task, two locks and six turns of the event loop for what is one write and one read here.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hiredis import PushNotification, Reader, pack_command
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.exceptions import RedisError, ResponseError
+
+Answered = Callable[[list[Any] | None], None]
+"""Takes the answers of an exchange, errors among them as `ResponseError`; None when there are none."""
+
+
+class ScriptLine(asyncio.Protocol):
+    """The line on which the script that the server knows as ``sha`` is called; one exchange at a time.
+
+    It is of no more use once it is ``lost``: the connection broke, an answer was late or made no sense, or
+    the server would not run the script now and may do so on another connection, or under its name anew.
+    """
+
+    def __init__(
+        self, connection: AbstractConnection, pool: ConnectionPool, sha: str, *, answer_s: float
+    ) -> None:
+        self.lost = False
+        self._connection = connection
+        self._pool = pool
+        self._sha = sha
+        self._answer_s = answer_s
+        self._reader = Reader(protocolError=RedisError, replyError=ResponseError)
+        self._answers: list[Any] = []
+        self._wanted = 0
+        self._answered: Answered | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        writer = connection._writer  # noqa: SLF001  (there is no other way past the library's own reading)
+        if writer is None:
+            raise ConnectionError("the connection broke as it was made")
+        self._transport = writer.transport
+        self._transport.set_protocol(self)
+
+    def __repr__(self) -> str:
+        return f"<ScriptLine {self._wanted} wanted{', lost' if self.lost else ''}>"
+
+    def exchange(self, calls: Sequence[Sequence[Any]], answered: Answered) -> None:
+        """Call the script with each of ``calls``, and tell ``answered`` what it said to them, in order.
+
+        The deadline is for the last of the answers.
+        """
+        if self.lost:
+            answered(None)
+            return
+        self._answers, self._wanted, self._answered = [], len(calls), answered
+        self._deadline = asyncio.get_running_loop().call_later(self._answer_s, self._lose)
+        self._transport.write(b"".join([pack_command(("EVALSHA", self._sha, 0, *call)) for call in calls]))
+
+    async def close(self) -> None:
+        """Close the connection; who waits for answers is told that there are none."""
+        self._lose()
+        await self._connection.disconnect(nowait=True)
+        await self._pool.release(self._connection)
+
+    def data_received(self, data: bytes) -> None:
+        """Read answers; what the server pushes meanwhile is none."""
+        reader, answers = self._reader, self._answers
+        try:
+            reader.feed(data)
+            while (answer := reader.gets()) is not False:
+                if not isinstance(answer, PushNotification):
+                    answers.append(answer)
+        except RedisError:
+            self._lose()
+            return
+        if self._wanted and len(answers) >= self._wanted:
+            self._end(answers)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Tell who waits that no answer comes."""
+        self._lose()
+
+    def _lose(self) -> None:
+        self.lost = True
+        self._transport.abort()
+        self._end(None)
+
+    def _end(self, answers: list[Any] | None) -> None:
+        answered, self._answered, self._wanted = self._answered, None, 0
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        if answered is not None:
+            answered(answers)
