@@ -1,7 +1,7 @@
 """Messages as JSON text, for a journal that outlives a process, and back."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -27,11 +27,12 @@ _KINDS: dict[str, type[Message]] = {
     "whole": NewMessage,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
+_as_json = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make an encoder each time
 
 
 def encode(messages: Sequence[Message]) -> str:
     """Return ``messages`` as a JSON array; each is its kind and its fields in their order."""
-    return json.dumps([[_NAMES[type(each)], *_values(each)] for each in messages], separators=(",", ":"))
+    return _as_json([[_NAMES[type(each)], *_values(each)] for each in messages])
 
 
 def decode(text: str | bytes) -> list[Message]:
@@ -42,9 +43,9 @@ def decode(text: str | bytes) -> list[Message]:
         raise ValueError("unable to read kept messages; they are of another make") from exc
 
 
-def _values(message: Message) -> list[Any]:
+def _values(message: Message) -> Iterable[Any]:
     if isinstance(message, MessageChunk):
-        return list(message)
+        return message
     return [getattr(message, each.name) for each in fields(message)]
 
 

@@ -25,10 +25,28 @@ class Patience:
     async def wait_for(self, answer: asyncio.Future[Any]) -> None:
         """Return when ``answer`` is there, or has been waited for long enough."""
         began_s = self._clock.monotonic_s()
-        await asyncio.wait({answer}, timeout=APPEND_S)
+        await _done(answer, APPEND_S)
         now_s = self._clock.monotonic_s()
         if now_s - began_s > APPEND_S + SLEPT_S:
             self._woke_at_s = now_s
         awake_s = now_s - self._woke_at_s
         if awake_s < WAKES_S:
-            await asyncio.wait({answer}, timeout=WAKES_S - awake_s)
+            await _done(answer, WAKES_S - awake_s)
+
+
+async def _done(answer: asyncio.Future[Any], within_s: float) -> None:
+    """Wait as `asyncio.wait` does, for one future, at a third of its cost."""
+    loop = asyncio.get_running_loop()
+    waiter = loop.create_future()
+
+    def wake(_: object = None) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    deadline = loop.call_later(within_s, wake)
+    answer.add_done_callback(wake)
+    try:
+        await waiter
+    finally:
+        deadline.cancel()
+        answer.remove_done_callback(wake)

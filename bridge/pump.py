@@ -23,8 +23,9 @@ from bridge.events import Delta, Event, Failed, Position, Started, Stored
 from bridge.ports import Backend, Clock, Prompt
 from bridge.turn import Turn
 
-RENEW_S = 0.1
-"""So late may a stall be noticed: moving its deadline with every event would cost more than the event."""
+RENEWALS = 16
+"""By so small a part of its time may a stall be noticed late: moving its deadline with every event would cost
+more than the event."""
 RETRY_AFTER_S = (0.1, 0.3)
 """The second call waits between these; where in between is chance."""
 RETRY_AFTER_LIMIT_S = 2.0
@@ -188,6 +189,7 @@ class Pump:
 
     async def _take_all(self, events: AsyncIterator[Event], deadline: asyncio.Timeout) -> Failed | None:
         now, renewed_until_s = asyncio.get_running_loop().time, 0.0
+        renew_s = self._limits.stall_s / RENEWALS
         async for event in events:
             if self.first_event_at_s is None:
                 self.first_event_at_s = self._clock.monotonic_s()
@@ -203,7 +205,7 @@ class Pump:
                     if self._turn.ended:
                         return None
                     if now() >= renewed_until_s:
-                        renewed_until_s = now() + RENEW_S
+                        renewed_until_s = now() + renew_s
                         deadline.reschedule(renewed_until_s + self._limits.stall_s)
         return Failed(BackendCut("unable to finish the answer; the stream said no end"))
 

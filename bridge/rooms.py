@@ -5,7 +5,7 @@ follows, with nothing in between. That is why there is no gap and no repeat, wha
 """
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ class Rooms:
     def __init__(self, journal: Journal, inbox: Inbox) -> None:
         self._journal = journal
         self._inbox = inbox
-        self._rooms: dict[Id, _Held] = {}
+        self._rooms: defaultdict[Id, _Held] = defaultdict(_Held)
         self._joined: dict[Device, set[Id]] = {}
 
     def __repr__(self) -> str:
@@ -174,9 +174,9 @@ class Rooms:
             self._rooms.pop(room_id, None)
 
     async def _entered(self, room_id: Id) -> _Held:
-        room = self._rooms.setdefault(room_id, _Held())
+        room = self._rooms[room_id]
         while not room.held or self._rooms.get(room_id) is not room:
-            room = self._rooms.setdefault(room_id, _Held())
+            room = self._rooms[room_id]
             try:
                 await self._enter(room_id, room)
             except StoreUnavailable:
@@ -233,7 +233,7 @@ class Rooms:
 
         GAP: something before it is missing; nothing was told.
         """
-        return self._rooms.setdefault(room_id, _Held()).hear_turn(turn_id, batch)
+        return self._rooms[room_id].hear_turn(turn_id, batch)
 
     def hear_letter(self, turn_id: str, room_id: Id, batch: Batch) -> Applied:
         """Take what another node's turn says; see `hear_turn`. A room that is not held is not minded."""
@@ -247,7 +247,7 @@ class Rooms:
 
     def catch_up(self, room_id: Id, kept: Transcript) -> None:
         """Tell every device here what ``kept`` holds beyond this node's own copy of the turn."""
-        self._rooms.setdefault(room_id, _Held()).catch_up(kept)
+        self._rooms[room_id].catch_up(kept)
 
     def stray(self, turn_id: str, room_id: Id) -> None:
         """Know that what was heard here of a running turn is not what its owner says; see `Room.stray`."""

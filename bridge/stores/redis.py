@@ -21,7 +21,7 @@ from bridge.events import Id
 from bridge.group_commit import GroupCommit
 from bridge.inbox_reader import InboxReader
 from bridge.letters import Batch, Letter
-from bridge.messages import Message, MessageEnd, NewMessage, is_asked
+from bridge.messages import Message, MessageEnd, MessageStart, NewMessage, is_asked
 from bridge.outbox import Outbox
 from bridge.ports import (
     Appended,
@@ -46,6 +46,7 @@ HEARTBEAT_S = 6.0
 ROOM_TTL_S = 2 * 86_400.0
 TAKEN_AT_ONCE = 16
 ROOMS_A_BEAT = 64
+_json = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make an encoder each time
 
 
 class RedisStore:
@@ -278,10 +279,6 @@ def _in_script(copies: Sequence[Command]) -> list[Any]:
     return [part for command in copies for part in (len(command), *command)]
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
-
-
 def _packed(claim: Claim) -> str:
     """Return what a node needs that takes the turn over; of the prompt all but its headers."""
     prompt = claim.prompt
@@ -298,9 +295,11 @@ def _last_words(batch: Batch) -> list[Message]:
 
 
 def _answer(batch: Batch) -> str:
-    """Return the answer's name as JSON, where the batch is the first that has it."""
-    named = next((m.message_id for m in batch.messages if m.message_id is not None and not is_asked(m)), None)
-    return "" if named is None else _json(named)
+    """Return the answer's name as JSON, where the batch begins or ends it: so long the name is known."""
+    for each in batch.messages:
+        if isinstance(each, MessageStart | MessageEnd | NewMessage) and not is_asked(each):
+            return _json(each.message_id)
+    return ""
 
 
 def _transcript(turn: bytes, request: bytes, entries: list[Any]) -> Transcript:
