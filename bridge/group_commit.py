@@ -17,6 +17,9 @@ GATHER_S = 0.002
 """Round trips are no closer than this: where many turns append, each would else leave alone."""
 
 
+_APPENDED = {(each.value.encode(), stop): Appended(each, bool(stop)) for each in Kept for stop in (0, 1)}
+
+
 @dataclass(slots=True, eq=False)
 class _Waiting:
     turn_id: str
@@ -142,4 +145,4 @@ def _resolve(kept: asyncio.Future[Appended], answer: Any) -> None:
     if isinstance(answer, Exception):
         kept.set_exception(StoreUnavailable(f"unable to keep a batch; {type(answer).__name__}"))
     else:
-        kept.set_result(Appended(Kept(answer[0].decode()), bool(answer[1])))
+        kept.set_result(_APPENDED[answer[0], answer[1]])

@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from bridge.events import Id
 from bridge.messages import Message
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """What a turn says next: the ``number``-th of its batches, from 1, without holes.
 
     ``position`` is the id of the backend's last frame that the text up to here holds, empty where unknown.
+    A tuple, as one is made for every chunk.
     """
 
     number: int

@@ -35,7 +35,8 @@ class ScriptLine(asyncio.Protocol):
         self._answers: list[Any] = []
         self._wanted = 0
         self._answered: Answered | None = None
-        self._deadline: asyncio.TimerHandle | None = None
+        self._until_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         writer = connection._writer  # noqa: SLF001  (there is no other way past the library's own reading)
         if writer is None:
             raise ConnectionError("the connection broke as it was made")
@@ -54,12 +55,17 @@ class ScriptLine(asyncio.Protocol):
             answered(None)
             return
         self._answers, self._wanted, self._answered = [], len(calls), answered
-        self._deadline = asyncio.get_running_loop().call_later(self._answer_s, self._lose)
+        loop = asyncio.get_running_loop()
+        self._until_s = loop.time() + self._answer_s
+        if self._timer is None:
+            self._timer = loop.call_at(self._until_s, self._look)
         self._transport.write(b"".join([pack_command(("EVALSHA", self._sha, 0, *call)) for call in calls]))
 
     async def close(self) -> None:
         """Close the connection; who waits for answers is told that there are none."""
         self._lose()
+        if self._timer is not None:
+            self._timer.cancel()
         await self._connection.disconnect(nowait=True)
         await self._pool.release(self._connection)
 
@@ -81,6 +87,14 @@ class ScriptLine(asyncio.Protocol):
         """Tell who waits that no answer comes."""
         self._lose()
 
+    def _look(self) -> None:
+        """Give up what is late; one timer serves many exchanges: one for each would cost as much as a read."""
+        loop, self._timer = asyncio.get_running_loop(), None
+        if self._wanted and self._until_s <= loop.time():
+            self._lose()
+        elif self._wanted:
+            self._timer = loop.call_at(self._until_s, self._look)
+
     def _lose(self) -> None:
         self.lost = True
         self._transport.abort()
@@ -88,8 +102,5 @@ class ScriptLine(asyncio.Protocol):
 
     def _end(self, answers: list[Any] | None) -> None:
         answered, self._answered, self._wanted = self._answered, None, 0
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
         if answered is not None:
             answered(answers)

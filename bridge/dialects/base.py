@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from bridge.errors import BackendCut, BackendFailed, BackendMalformed, TurnError
 from bridge.events import Event, Failed, Id, valid_id
@@ -20,8 +19,7 @@ DONE = "[DONE]"
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One SSE record; ``event`` and ``id`` are empty where the record has none."""
 
     data: str
