@@ -23,7 +23,7 @@ from bridge.events import Delta, Event, Failed, Position, Started, Stored
 from bridge.ports import Backend, Clock, Prompt
 from bridge.turn import Turn
 
-RENEWALS = 16
+RENEWALS = 100
 """By so small a part of its time may a stall be noticed late: moving its deadline with every event would cost
 more than the event."""
 RETRY_AFTER_S = (0.1, 0.3)

@@ -88,7 +88,7 @@ class ScriptLine(asyncio.Protocol):
         self._lose()
 
     def _look(self) -> None:
-        """Give up what is late; one timer serves many exchanges: one for each would cost as much as a read."""
+        """Give up what is late; one timer serves many exchanges: one for each costs as much as a read."""
         loop, self._timer = asyncio.get_running_loop(), None
         if self._wanted and self._until_s <= loop.time():
             self._lose()
