@@ -19,7 +19,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from bridge.errors import BackendCut, BackendError, BackendMalformed, BackendRefused
 from bridge.events import Completed, Event, Id, valid_id
-from bridge.exchange import EVENT_STREAM, Exchange, Says, events, positioned, translated, with_stored
+from bridge.exchange import EVENT_STREAM, READER, Exchange, Says, events, positioned, translated, with_stored
 from bridge.ports import Prompt
 from bridge.profiles import Profile
 from bridge.templates import Asked, ask, pick
@@ -62,7 +62,7 @@ class HttpBackend:
         self._stream_ended = stream_ended
         self._client = httpx.AsyncClient(
             base_url=base_url,
-            transport=AiohttpTransport(client=_session),
+            transport=_Transport(client=_session),
             timeout=httpx.Timeout(None, connect=connect_s),
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             follow_redirects=False,
@@ -190,6 +190,16 @@ class HttpBackend:
             except BackendError:
                 await response.aclose()
                 raise
+        return response
+
+
+class _Transport(AiohttpTransport):
+    """The transport, which gives a response's own reader along with it."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response: httpx.Response = await super().handle_async_request(request)
+        stream: Any = response.stream
+        response.extensions[READER] = stream._aiohttp_response.content  # noqa: SLF001
         return response
 
 
