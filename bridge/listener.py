@@ -24,6 +24,10 @@ class Listener:
         """False: what it hears goes nowhere and waits for nothing."""
         return False
 
+    @property
+    def way(self) -> None:
+        """None: it has no client."""
+
     def hear(self, message: Message) -> None:
         """Take ``message``; see `Device.hear`."""
         self._take(message)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
+from bridge.broadcast import Way
 from bridge.changes import Edit, FlagState, Reason
 from bridge.events import Completed, Event, Id
 from bridge.facts import Happening, TurnReport
@@ -337,6 +338,14 @@ class Device(Protocol):
         """True while more waits for it than should: it is told no text, and all of it later as one chunk.
 
         Its door sees to it: it calls `Rooms.caught_up` when that is over, or cuts off what is stuck.
+        """
+        ...
+
+    @property
+    def way(self) -> Way | None:
+        """The way on which any chunk but a turn's first may be written instead of heard, if it has one now.
+
+        Once one was given it may be used for as long as the device is in the room.
         """
         ...
 

@@ -53,6 +53,10 @@ class QueuedDevice(Generic[T]):
         states = f"{' lagging' if self.lagging else ''}{' ended' if self.ended else ''}"
         return f"<QueuedDevice streaming={self.streaming} waiting={len(self._waiting)}{states}>"
 
+    @property
+    def way(self) -> None:
+        """None: what it hears must be able to wait."""
+
     def hear(self, message: Message) -> None:
         """Take ``message``; see `Device.hear`."""
         if not self.ended and (made := self._made(message)) is not None:

@@ -5,6 +5,7 @@ The library tries nothing twice: only what is asked here may be repeated, and kn
 
 import asyncio
 import contextlib
+import functools
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from importlib import resources
@@ -53,7 +54,7 @@ class RedisClient:
         self.reader = _client(url, BLOCK_S + 2 * ANSWER_S)
         self._lines = _client(url, ANSWER_S)
         self._turn_to_ask = asyncio.Semaphore(ASKED_AT_ONCE)
-        self._shas: dict[str, str] = {}
+        self._shas: dict[str, asyncio.Future[str]] = {}
         self._asking: set[asyncio.Future[Any]] = set()
 
     async def close(self) -> None:
@@ -113,9 +114,12 @@ class RedisClient:
 
     async def sha(self, script: str) -> str:
         """Return the name under which the server knows a script; load it if it does not."""
-        if script not in self._shas:
-            self._shas[script] = await self._load(script)
-        return self._shas[script]
+        loading = self._shas.get(script)
+        if loading is None or (loading.done() and (loading.cancelled() or loading.exception() is not None)):
+            loading = self._shas[script] = asyncio.ensure_future(self._load(script))
+            self._asking.add(loading)
+            loading.add_done_callback(self._asked)
+        return await asyncio.shield(loading)  # many may ask for it at one moment: it is loaded once
 
     async def _load(self, script: str) -> str:
         loaded: str = await self.commands.script_load(_text("post") + _text(script))
@@ -236,6 +240,7 @@ class Ear:
         return message
 
 
+@functools.cache
 def _text(script: str) -> str:
     return resources.files("bridge.stores").joinpath("lua", f"{script}.lua").read_text("utf-8")
 

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from bridge.broadcast import Broadcast
 from bridge.events import Id
 from bridge.letters import Batch
 from bridge.messages import Message, MessageChunk, MessageEnd, NewMessage, is_asked
@@ -58,6 +59,7 @@ class Room:
 
     def __init__(self) -> None:
         self.seats: dict[Device, Seat] = {}
+        self._broadcast: Broadcast[Device] | None = None
         self.running: dict[str, Transcript] = {}
         self._strayed: dict[str, Transcript] = {}
         self._streamed: deque[Id] = deque(maxlen=ENDED_TURNS_REMEMBERED)
@@ -74,6 +76,16 @@ class Room:
     def empty(self) -> bool:
         """True when nobody is in it and nothing runs in it."""
         return not self.seats and not self.running
+
+    def seat(self, device: Device) -> None:
+        """Let ``device`` in; one that is in keeps its seat."""
+        self.seats.setdefault(device, Seat())
+        self._broadcast = None
+
+    def unseat(self, device: Device) -> None:
+        """Let ``device`` out, if it is in."""
+        self.seats.pop(device, None)
+        self._broadcast = None
 
     def running_as(self, message_id: object) -> Transcript | None:
         """Return the running turn whose answer has that name."""
@@ -139,6 +151,7 @@ class Room:
         """Tell ``device``, which lags no more, what it lacks: one chunk of each turn, and its end."""
         seat = self.seats[device]
         behind, seat.behind = seat.behind, {}
+        self._broadcast = None
         for turn_id, where in behind.items():
             transcript = where.ended or self.running.get(turn_id)
             if transcript is not None:
@@ -191,19 +204,37 @@ class Room:
         self, turn: Transcript, heard_seq: int | None, messages: Sequence[Message], *, ended: bool
     ) -> None:
         """Tell every device what ``turn`` says behind ``heard_seq``; who lags, only what is no text."""
-        some_know = turn.turn_id in self._ahead
-        for device, seat in self.seats.items():
-            if some_know and turn.turn_id in seat.ended:
+        alone = messages[0] if len(messages) == 1 else None
+        if isinstance(alone, MessageChunk) and alone.seq > 1 and turn.turn_id not in self._ahead:
+            devices: Iterable[Device] = self._written(alone)
+        else:
+            devices = self.seats
+        knowing = turn.turn_id in self._ahead
+        keep_up = []
+        for device in devices:
+            seat = self.seats[device]
+            if knowing and turn.turn_id in seat.ended:
                 continue
             if seat.behind or device.lagging:
                 seat.behind.setdefault(turn.turn_id, _Behind(heard_seq or 0))
                 tell((device,), [each for each in messages if is_asked(each) or not isinstance(each, TEXT)])
             else:
-                for message in messages:
-                    if hears(device, message):
-                        device.hear(message)
+                keep_up.append(device)
+        tell(keep_up, messages)
         if ended:
             self._end_turn(turn)
+
+    def _written(self, chunk: MessageChunk) -> list[Device]:
+        """Write ``chunk`` to the devices that have a way; return those that have none, or lag."""
+        if self._broadcast is None:
+            keep_up = [device for device, seat in self.seats.items() if not seat.behind]
+            self._broadcast = Broadcast(device for device in keep_up if device.streaming is not False)
+            self._broadcast.others += [device for device, seat in self.seats.items() if seat.behind]
+        lagging = self._broadcast.tell(chunk)
+        others = self._broadcast.others
+        if lagging or any(device.way for device in others):
+            self._broadcast = None
+        return [*others, *lagging]
 
     def _end_turn(self, turn: Transcript) -> None:
         del self.running[turn.turn_id]

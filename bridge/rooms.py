@@ -14,7 +14,7 @@ from bridge.errors import RequestError, StoreUnavailable
 from bridge.events import Id
 from bridge.letters import Batch
 from bridge.ports import Device, Inbox, Journal
-from bridge.room import Room, Seat
+from bridge.room import Room
 from bridge.transcript import Applied, Transcript
 
 EARLY_LIMIT = 1024
@@ -114,7 +114,7 @@ class Rooms:
             if found is not None and not found.ended:
                 self.catch_up(room_id, found)
         newcomer = device not in room.seats
-        room.seats.setdefault(device, Seat())
+        room.seat(device)
         self._joined.setdefault(device, set()).add(room_id)
         lost = [message_id for message_id, found in kept.items() if found is None]
         for message_id, found in kept.items():
@@ -134,12 +134,12 @@ class Rooms:
             self._joined.pop(device, None)
         room = self._rooms.get(room_id)
         if room is not None:
-            room.seats.pop(device, None)
+            room.unseat(device)
 
     def gone(self, device: Device) -> None:
         """Let ``device`` out of all rooms; its turns go on."""
         for room_id in self._joined.pop(device, set()):
-            self._rooms[room_id].seats.pop(device, None)
+            self._rooms[room_id].unseat(device)
 
     async def sweep(self) -> None:
         """Leave rooms that nobody is in, and enter again those that we do not hold.

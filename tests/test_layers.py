@@ -16,6 +16,7 @@ CORE = {
     "bridge.events",
     "bridge.facts",
     "bridge.alerts",
+    "bridge.broadcast",
     "bridge.figures",
     "bridge.guard",
     "bridge.framing",

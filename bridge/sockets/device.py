@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from bridge.broadcast import Way
 from bridge.messages import Message
 from bridge.sockets.encoder import Encoder
 from bridge.sockets.line import frame, line_of
@@ -56,6 +57,14 @@ class SocketDevice:
             self._lags = True
             self._lagged(self)
         return self._lags
+
+    @property
+    def way(self) -> Way | None:
+        """See `Device.way`; there is none while it polls, lags, or is to be cut off."""
+        line = line_of(self.socket)
+        if line is None or self._lags or self._deaf:
+            return None
+        return Way(self._encoder.frame, line.write, line.waiting_bytes, LAG_BYTES)
 
     @property
     def busy(self) -> bool:

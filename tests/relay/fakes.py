@@ -83,6 +83,7 @@ class FakeDevice:
         self.streaming = streaming
         self.user = user
         self.lagging = False
+        self.way = None
         self.heard = []
         self.seq = {}
         self.text = {}

@@ -1,0 +1,106 @@
+"""The line on which scripts are called, against a server that answers as one may."""
+
+import asyncio
+import contextlib
+
+import pytest
+from redis.exceptions import ResponseError
+
+from bridge.redis_client import RedisClient
+
+
+@contextlib.asynccontextmanager
+async def line_to(says):
+    """Give a line to a server that answers the handshake and the loading, then what ``says`` writes."""
+
+    async def serve(reader, writer):
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                command = await _command(reader)
+                if command[0] == b"HELLO":
+                    writer.write(b"%1\r\n+proto\r\n:3\r\n")
+                elif command[0] == b"SCRIPT":
+                    writer.write(b"$3\r\nsha\r\n")
+                elif command[0] == b"EVALSHA":
+                    await says(command, writer)
+                else:
+                    writer.write(b"+OK\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    client = RedisClient(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    line = await client.line("append", answer_s=0.5)
+    try:
+        yield line
+    finally:
+        await line.close()
+        await client.close()
+        server.close()
+
+
+async def _command(reader):
+    parts = []
+    for _ in range(int((await reader.readuntil(b"\r\n"))[1:])):
+        size = int((await reader.readuntil(b"\r\n"))[1:])
+        parts.append((await reader.readexactly(size + 2))[:-2])
+    return parts
+
+
+async def answers(line, calls):
+    """Return what an exchange ends with."""
+    told = asyncio.get_running_loop().create_future()
+    line.exchange(calls, told.set_result)
+    async with asyncio.timeout(10):
+        return await told
+
+
+async def test_answers_come_in_the_order_of_the_calls_however_they_are_cut():
+    async def says(command, writer):
+        for byte in b"*2\r\n$2\r\nok\r\n:%b\r\n" % command[3]:
+            writer.write(bytes([byte]))
+            await writer.drain()
+
+    async with line_to(says) as line:
+        assert await answers(line, [[1], [2], [3]]) == [[b"ok", 1], [b"ok", 2], [b"ok", 3]]
+        assert await answers(line, [[4]]) == [[b"ok", 4]]
+
+
+async def test_an_error_is_an_answer():
+    async def says(_, writer):
+        writer.write(b"-OOM command not allowed\r\n")
+
+    async with line_to(says) as line:
+        (answer,) = await answers(line, [[1]])
+        assert isinstance(answer, ResponseError)
+        assert "OOM" in str(answer)
+
+
+async def test_what_the_server_pushes_is_no_answer():
+    async def says(_, writer):
+        writer.write(b">2\r\n+invalidate\r\n*0\r\n:7\r\n")
+
+    async with line_to(says) as line:
+        assert await answers(line, [[1]]) == [7]
+
+
+async def test_a_late_answer_is_none_and_the_line_is_lost():
+    async def says(command, writer):
+        if command[3] == b"1":
+            writer.write(b":1\r\n")
+
+    async with line_to(says) as line:
+        assert await answers(line, [[1]]) == [1]
+        assert await answers(line, [[2]]) is None
+        assert line.lost
+        assert await answers(line, [[1]]) is None
+
+
+@pytest.mark.parametrize("said", [b"", b"?nonsense\r\n"])
+async def test_a_broken_connection_or_nonsense_is_no_answer(said):
+    async def says(_, writer):
+        writer.write(said)
+        writer.close()
+
+    async with line_to(says) as line:
+        assert await answers(line, [[1]]) is None
+        assert line.lost
