@@ -9,7 +9,7 @@ from typing import Any
 from bridge.errors import StoreUnavailable
 from bridge.ports import Appended, Kept
 from bridge.redis_client import ANSWER_S, BACK_OFF_S, TROUBLE, RedisClient, is_final
-from bridge.redis_line import ScriptLine
+from bridge.redis_line import RedisLine
 
 WAITING_LIMIT = 8192
 SENT_AT_ONCE = 1024
@@ -36,7 +36,8 @@ class GroupCommit:
     def __init__(self, client: RedisClient) -> None:
         self._redis = client
         self._waiting: list[_Waiting] = []
-        self._line: ScriptLine | None = None
+        self._line: RedisLine | None = None
+        self._sha = ""
         self._opening: asyncio.Task[None] | None = None
         self._next: asyncio.Handle | None = None
         self._under_way = self._closed = False
@@ -91,16 +92,18 @@ class GroupCommit:
             return
         sending = self._waiting[:SENT_AT_ONCE]
         self._sent_at_s = asyncio.get_running_loop().time()
-        self._line.exchange([each.arguments for each in sending], partial(self._answered, sending))
+        calls = [("EVALSHA", self._sha, 0, *each.arguments) for each in sending]
+        self._line.exchange(calls, partial(self._answered, sending))
 
     async def _open(self) -> None:
         """Make a connection and send, or try again later."""
         try:
             if self._line is not None:
                 await self._line.close()
-            self._line = await self._redis.line("append")
-        except TROUBLE:
             self._line = None
+            self._sha = await self._redis.sha("append", anew=True)
+            self._line = await self._redis.line()
+        except TROUBLE:
             self._send_later()
         else:
             self._send()
@@ -114,7 +117,7 @@ class GroupCommit:
             return
         if self._settle(sending, answers or [None] * len(sending)):
             if self._line is not None:
-                self._line.lost = True  # a server that is no master any more, or has forgotten the script
+                self._line.lose()  # to a server that is no master any more, or has forgotten the script
             self._send_later()
             return
         self._pause_s = BACK_OFF_S[0]

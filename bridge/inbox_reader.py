@@ -35,7 +35,7 @@ class InboxReader:
         pause_s = BACK_OFF_S[0]
         while True:
             try:
-                entries = await self._redis.whole(self._next_entries())
+                entries = await self._next_entries()
                 pause_s = BACK_OFF_S[0]
             except TROUBLE:
                 await asyncio.sleep(pause_s)
@@ -58,7 +58,7 @@ class InboxReader:
         entries = await self._entries(round(BLOCK_S * 1000))
         if entries or self._number is None:
             return entries
-        count = await self._redis.reader.hget(self._life, "letters")
+        count = await self._redis.whole(self._redis.reader.hget(self._life, "letters"))
         entries = await self._entries(None)  # what was counted is here, if it is anywhere
         if not entries and (count is None or int(count) != self._number):
             await self._begin_anew()
@@ -67,7 +67,7 @@ class InboxReader:
     async def _begin_anew(self) -> None:
         """Go on behind what there is: after a failover the inbox may be an earlier one, or none."""
         reader: Any = self._redis.reader
-        top = await reader.xrevrange(self._inbox, count=1)
+        top = await self._redis.whole(reader.xrevrange(self._inbox, count=1))
         self._last, self._number, self._lost = top[0][0] if top else b"0-0", None, True
 
     async def _entries(self, block_ms: int | None) -> list[tuple[bytes, Fields]]:

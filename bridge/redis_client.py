@@ -21,7 +21,7 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, Red
 from redis.maint_notifications import MaintNotificationsConfig
 
 from bridge.errors import SettingsError, StoreUnavailable
-from bridge.redis_line import ScriptLine
+from bridge.redis_line import RedisLine
 
 ANSWER_S, BLOCK_S = 1.0, 1.0
 """How long an answer, and a blocking read, may take; the reader's socket waits longer than it blocks."""
@@ -53,6 +53,7 @@ class RedisClient:
         self.commands = _client(url, ANSWER_S)
         self.reader = _client(url, BLOCK_S + 2 * ANSWER_S)
         self._lines = _client(url, ANSWER_S)
+        self._waits: RedisLine | None = None
         self._turn_to_ask = asyncio.Semaphore(ASKED_AT_ONCE)
         self._shas: dict[str, asyncio.Future[str]] = {}
         self._asking: set[asyncio.Future[Any]] = set()
@@ -61,6 +62,7 @@ class RedisClient:
         """Let what is asked be answered, or miss its deadline, and close all connections."""
         if self._asking:
             await asyncio.wait(self._asking, timeout=BLOCK_S + 2 * ANSWER_S)
+        await self._hang_up()
         for client in (self.commands, self.reader, self._lines):
             await _close(client)
 
@@ -76,15 +78,49 @@ class RedisClient:
 
         return await self.ask(once)
 
-    async def line(self, script: str, *, answer_s: float = ANSWER_S) -> ScriptLine:
-        """Return a line on which ``script`` is called, over a connection of its own.
+    async def line(self) -> RedisLine:
+        """Return a connection for commands that are answered at once.
 
         Raises what is in `TROUBLE` when it cannot be had.
         """
-        pool = self._lines.connection_pool
-        sha = await self._load(script)
+        return await self._line(self._lines, ANSWER_S)
+
+    async def wait(self, *command: Any) -> Any:
+        """Return the answer to a command that blocks for up to `BLOCK_S`, as the server says it.
+
+        One at a time. Raises what is in `TROUBLE`; the next call connects anew.
+        """
+        if self._waits is None or self._waits.lost:
+            await self._hang_up()
+            self._waits = await self._line(self.reader, BLOCK_S + 2 * ANSWER_S)
+        line = self._waits
+        told: asyncio.Future[list[Any] | None] = asyncio.get_running_loop().create_future()
+
+        def answered(answers: list[Any] | None) -> None:
+            if not told.done():
+                told.set_result(answers)
+
+        line.exchange([command], answered)
+        try:
+            answers = await told
+        except asyncio.CancelledError:
+            line.lose()  # what is still to come on it would be taken for the next answer
+            raise
+        if answers is None:
+            raise ConnectionError("the connection broke, or the answer is late")
+        if isinstance(answers[0], Exception):
+            raise answers[0]
+        return answers[0]
+
+    async def _line(self, client: Redis, answer_s: float) -> RedisLine:
+        pool = client.connection_pool
         connection = await self.whole(pool.get_connection())  # type: ignore[no-untyped-call]
-        return ScriptLine(connection, pool, sha, answer_s=answer_s)
+        return RedisLine(connection, pool, answer_s=answer_s)
+
+    async def _hang_up(self) -> None:
+        line, self._waits = self._waits, None
+        if line is not None:
+            await line.close()
 
     async def ask(self, once: Callable[[], Awaitable[Any]]) -> Any:
         """Return what ``once`` does, tried twice within `ANSWER_S`: a connection may have died while idle."""
@@ -112,9 +148,9 @@ class RedisClient:
         if not task.cancelled():
             task.exception()  # nobody may be waiting for it any more
 
-    async def sha(self, script: str) -> str:
-        """Return the name under which the server knows a script; load it if it does not."""
-        loading = self._shas.get(script)
+    async def sha(self, script: str, *, anew: bool = False) -> str:
+        """Return the name under which the server knows a script; load it if it does not, or ``anew``."""
+        loading = None if anew else self._shas.get(script)
         if loading is None or (loading.done() and (loading.cancelled() or loading.exception() is not None)):
             loading = self._shas[script] = asyncio.ensure_future(self._load(script))
             self._asking.add(loading)

@@ -1,4 +1,4 @@
-"""Calls of one script on a connection of their own: they leave at once, their answers are told as they come.
+"""Commands on a connection of their own: they leave at once, their answers are told as they come.
 
 The library makes the connection, with all that its URL asks for. Behind its handshake the bytes are ours: its
 own pipeline takes a task, two locks and six turns of the event loop for what is one write and one read here.
@@ -16,20 +16,16 @@ Answered = Callable[[list[Any] | None], None]
 """Takes the answers of an exchange, errors among them as `ResponseError`; None when there are none."""
 
 
-class ScriptLine(asyncio.Protocol):
-    """The line on which the script that the server knows as ``sha`` is called; one exchange at a time.
+class RedisLine(asyncio.Protocol):
+    """A connection of ``pool`` that is kept; one exchange at a time, whose answers may take ``answer_s``.
 
-    It is of no more use once it is ``lost``: the connection broke, an answer was late or made no sense, or
-    the server would not run the script now and may do so on another connection, or under its name anew.
+    It is of no more use once it is ``lost``: the connection broke, or an answer was late or made no sense.
     """
 
-    def __init__(
-        self, connection: AbstractConnection, pool: ConnectionPool, sha: str, *, answer_s: float
-    ) -> None:
+    def __init__(self, connection: AbstractConnection, pool: ConnectionPool, *, answer_s: float) -> None:
         self.lost = False
-        self._connection = connection
+        self._connection: AbstractConnection | None = connection
         self._pool = pool
-        self._sha = sha
         self._answer_s = answer_s
         self._reader = Reader(protocolError=RedisError, replyError=ResponseError)
         self._answers: list[Any] = []
@@ -44,30 +40,38 @@ class ScriptLine(asyncio.Protocol):
         self._transport.set_protocol(self)
 
     def __repr__(self) -> str:
-        return f"<ScriptLine {self._wanted} wanted{', lost' if self.lost else ''}>"
+        return f"<RedisLine {self._wanted} wanted{', lost' if self.lost else ''}>"
 
-    def exchange(self, calls: Sequence[Sequence[Any]], answered: Answered) -> None:
-        """Call the script with each of ``calls``, and tell ``answered`` what it said to them, in order.
+    def exchange(self, commands: Sequence[tuple[Any, ...]], answered: Answered) -> None:
+        """Send ``commands``, and tell ``answered`` what the server said to them, in order.
 
         The deadline is for the last of the answers.
         """
         if self.lost:
             answered(None)
             return
-        self._answers, self._wanted, self._answered = [], len(calls), answered
+        self._answers, self._wanted, self._answered = [], len(commands), answered
         loop = asyncio.get_running_loop()
         self._until_s = loop.time() + self._answer_s
         if self._timer is None:
             self._timer = loop.call_at(self._until_s, self._look)
-        self._transport.write(b"".join([pack_command(("EVALSHA", self._sha, 0, *call)) for call in calls]))
+        self._transport.write(b"".join(map(pack_command, commands)))
+
+    def lose(self) -> None:
+        """Be of no more use; who waits for answers is told that there are none."""
+        self.lost = True
+        self._transport.abort()
+        self._end(None)
 
     async def close(self) -> None:
         """Close the connection; who waits for answers is told that there are none."""
-        self._lose()
+        self.lose()
         if self._timer is not None:
             self._timer.cancel()
-        await self._connection.disconnect(nowait=True)
-        await self._pool.release(self._connection)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+            await self._pool.release(connection)
 
     def data_received(self, data: bytes) -> None:
         """Read answers; what the server pushes meanwhile is none."""
@@ -78,27 +82,22 @@ class ScriptLine(asyncio.Protocol):
                 if not isinstance(answer, PushNotification):
                     answers.append(answer)
         except RedisError:
-            self._lose()
+            self.lose()
             return
         if self._wanted and len(answers) >= self._wanted:
             self._end(answers)
 
     def connection_lost(self, _: Exception | None) -> None:
         """Tell who waits that no answer comes."""
-        self._lose()
+        self.lose()
 
     def _look(self) -> None:
         """Give up what is late; one timer serves many exchanges: one for each costs as much as a read."""
         loop, self._timer = asyncio.get_running_loop(), None
         if self._wanted and self._until_s <= loop.time():
-            self._lose()
+            self.lose()
         elif self._wanted:
             self._timer = loop.call_at(self._until_s, self._look)
-
-    def _lose(self) -> None:
-        self.lost = True
-        self._transport.abort()
-        self._end(None)
 
     def _end(self, answers: list[Any] | None) -> None:
         answered, self._answered, self._wanted = self._answered, None, 0

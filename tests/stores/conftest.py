@@ -35,7 +35,7 @@ class FakeClient(RedisClient):
     def __init__(self, server):
         self.commands = fakeredis.FakeAsyncRedis(server=server)
         self.reader = fakeredis.FakeAsyncRedis(server=server)
-        self._lines = self.commands
+        self._lines, self._waits = self.commands, None
         self._turn_to_ask = asyncio.Semaphore(32)
         self._shas = {}
         self._asking = set()
@@ -43,9 +43,9 @@ class FakeClient(RedisClient):
     async def check(self):
         """Say nothing: it has no INFO."""
 
-    async def line(self, script):
+    async def line(self):
         """Give a line without a connection."""
-        return FakeLine(self, script)
+        return FakeLine(self)
 
     async def wait(self, *command):
         """Say it as a server does: it has no connections."""
@@ -60,23 +60,25 @@ class FakeClient(RedisClient):
 
 
 class FakeLine:
-    """Calls a script as a `ScriptLine` does, by the library's pipeline."""
+    """Sends commands as a `RedisLine` does, by the library's pipeline."""
 
     lost = False
 
-    def __init__(self, client, script):
-        self._client, self._script, self._asking = client, script, None
+    def __init__(self, client):
+        self._client, self._asking = client, None
 
-    def exchange(self, calls, answered):
-        """Call the script with each of ``calls``, in a task."""
-        self._asking = asyncio.create_task(self._exchange(calls, answered))
+    def exchange(self, commands, answered):
+        """Send ``commands``, in a task."""
+        self._asking = asyncio.create_task(self._exchange(commands, answered))
 
-    async def _exchange(self, calls, answered):
+    async def _exchange(self, commands, answered):
         pipeline = self._client.commands.pipeline(transaction=False)
-        sha = await self._client.sha(self._script)
-        for call in calls:
-            pipeline.evalsha(sha, 0, *call)
+        for command in commands:
+            pipeline.execute_command(*command)
         answered(await pipeline.execute(raise_on_error=False))
+
+    def lose(self):
+        """Have nothing to lose."""
 
     async def close(self):
         """Wait for what was asked."""

@@ -1,4 +1,4 @@
-"""The line on which scripts are called, against a server that answers as one may."""
+"""The line to Redis, against a server that answers as one may."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from bridge.redis_client import RedisClient
 
 @contextlib.asynccontextmanager
 async def line_to(says):
-    """Give a line to a server that answers the handshake and the loading, then what ``says`` writes."""
+    """Give a line to a server that answers the handshake, then what ``says`` writes."""
 
     async def serve(reader, writer):
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
@@ -19,9 +19,7 @@ async def line_to(says):
                 command = await _command(reader)
                 if command[0] == b"HELLO":
                     writer.write(b"%1\r\n+proto\r\n:3\r\n")
-                elif command[0] == b"SCRIPT":
-                    writer.write(b"$3\r\nsha\r\n")
-                elif command[0] == b"EVALSHA":
+                elif command[0] == b"ASK":
                     await says(command, writer)
                 else:
                     writer.write(b"+OK\r\n")
@@ -29,7 +27,7 @@ async def line_to(says):
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     client = RedisClient(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    line = await client.line("append", answer_s=0.5)
+    line = await client.line()
     try:
         yield line
     finally:
@@ -46,23 +44,23 @@ async def _command(reader):
     return parts
 
 
-async def answers(line, calls):
+async def answers(line, asked):
     """Return what an exchange ends with."""
     told = asyncio.get_running_loop().create_future()
-    line.exchange(calls, told.set_result)
+    line.exchange([("ASK", number) for number in asked], told.set_result)
     async with asyncio.timeout(10):
         return await told
 
 
 async def test_answers_come_in_the_order_of_the_calls_however_they_are_cut():
     async def says(command, writer):
-        for byte in b"*2\r\n$2\r\nok\r\n:%b\r\n" % command[3]:
+        for byte in b"*2\r\n$2\r\nok\r\n:%b\r\n" % command[1]:
             writer.write(bytes([byte]))
             await writer.drain()
 
     async with line_to(says) as line:
-        assert await answers(line, [[1], [2], [3]]) == [[b"ok", 1], [b"ok", 2], [b"ok", 3]]
-        assert await answers(line, [[4]]) == [[b"ok", 4]]
+        assert await answers(line, [1, 2, 3]) == [[b"ok", 1], [b"ok", 2], [b"ok", 3]]
+        assert await answers(line, [4]) == [[b"ok", 4]]
 
 
 async def test_an_error_is_an_answer():
@@ -70,7 +68,7 @@ async def test_an_error_is_an_answer():
         writer.write(b"-OOM command not allowed\r\n")
 
     async with line_to(says) as line:
-        (answer,) = await answers(line, [[1]])
+        (answer,) = await answers(line, [1])
         assert isinstance(answer, ResponseError)
         assert "OOM" in str(answer)
 
@@ -80,19 +78,19 @@ async def test_what_the_server_pushes_is_no_answer():
         writer.write(b">2\r\n+invalidate\r\n*0\r\n:7\r\n")
 
     async with line_to(says) as line:
-        assert await answers(line, [[1]]) == [7]
+        assert await answers(line, [1]) == [7]
 
 
 async def test_a_late_answer_is_none_and_the_line_is_lost():
     async def says(command, writer):
-        if command[3] == b"1":
+        if command[1] == b"1":
             writer.write(b":1\r\n")
 
     async with line_to(says) as line:
-        assert await answers(line, [[1]]) == [1]
-        assert await answers(line, [[2]]) is None
+        assert await answers(line, [1]) == [1]
+        assert await answers(line, [2]) is None
         assert line.lost
-        assert await answers(line, [[1]]) is None
+        assert await answers(line, [1]) is None
 
 
 @pytest.mark.parametrize("said", [b"", b"?nonsense\r\n"])
@@ -102,5 +100,5 @@ async def test_a_broken_connection_or_nonsense_is_no_answer(said):
         writer.close()
 
     async with line_to(says) as line:
-        assert await answers(line, [[1]]) is None
+        assert await answers(line, [1]) is None
         assert line.lost
