@@ -11,6 +11,8 @@ from bridge.letters import Anew, Batch, Letter, Lost, Ordered, Said, StopWanted
 from bridge.redis_client import BACK_OFF_S, BLOCK_S, TROUBLE, RedisClient
 
 LETTERS_AT_ONCE = 500
+READS_APART_S = 0.005
+"""Reads are no closer than this: to wake up for each letter costs more than to take it."""
 
 Fields = dict[bytes, bytes]
 
@@ -41,6 +43,7 @@ class InboxReader:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, BACK_OFF_S[1])
                 continue
+            next_at_s = time.monotonic() + READS_APART_S if entries else 0.0
             for entry_id, fields in entries:
                 self._last = entry_id
                 letter = self._letter(fields)
@@ -52,6 +55,8 @@ class InboxReader:
             if self._lost:
                 self._lost = False
                 yield Lost()
+            if (early_s := next_at_s - time.monotonic()) > 0:
+                await asyncio.sleep(early_s)
 
     async def _next_entries(self) -> list[tuple[bytes, Fields]]:
         """Wait for letters; where none comes, look whether one should have."""
