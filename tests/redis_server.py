@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.held_ports import HeldPort
+
+STARTS_S = 60.0
+
 
 def on_path():
     """Return the redis-server of this machine."""
@@ -43,8 +47,8 @@ class RedisServer:
         self._folder = folder
         self._program = program or on_path()
         self._arguments = arguments
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self._held = HeldPort()
+        self.port = self._held.number
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process = None
 
@@ -55,7 +59,8 @@ class RedisServer:
         debug = ["--enable-debug-command", "local"] if self.version >= (7, 0) else []  # older: always on
         command = [self._program, *keep, *where, *debug]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        for _ in range(200):
+        late_s = time.monotonic() + STARTS_S
+        while time.monotonic() < late_s and self._process.poll() is None:
             with contextlib.suppress(OSError):
                 if self.command("PING").startswith(b"+PONG"):
                     return
@@ -75,6 +80,11 @@ class RedisServer:
             self._process.wait()
             self._process = None
 
+    def end(self):
+        """End it for good: its port is anybody's again."""
+        self.kill()
+        self._held.close()
+
     def send(self, number):
         """Send the process a signal."""
         self._process.send_signal(number)
@@ -83,7 +93,7 @@ class RedisServer:
         """Send one command; return the first bytes of the answer."""
         parts = [word.encode() for word in words]
         packed = b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
-        with socket.create_connection(("127.0.0.1", self.port), 2) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), 30) as connection:
             connection.sendall(b"*%d\r\n%s" % (len(parts), packed))
             return connection.recv(65536)
 
@@ -92,8 +102,8 @@ class RedisServer:
 def redis_server(folder, program=None, arguments=()):
     """Give a running server: ``program``, else that of this machine; ``arguments`` are settings."""
     server = RedisServer(folder, program, arguments)
-    server.start()
     try:
+        server.start()
         yield server
     finally:
-        server.kill()
+        server.end()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -14,6 +15,9 @@ from bridge.errors import BridgeError
 
 START_S = 20.0
 END_S = 3.0
+TRIED = 20
+APART = range(20_000, 32_000)
+"""Ports that no system gives to who asks it for any: what is free stays so until the child listens on it."""
 
 
 class ChildError(BridgeError):
@@ -100,15 +104,16 @@ async def succeeds(url: str) -> bool:
             return False
 
 
-def free_ports(host: str, first: int, count: int, *, tried: int) -> list[int]:
-    """Return ``count`` ports that nobody listens on, from ``first`` on; 0: any.
+def free_ports(host: str, first: int, count: int, *, tried: int = TRIED) -> list[int]:
+    """Return ``count`` ports that nobody listens on, from ``first`` on; 0: from one of this process's own.
 
     Raises `ChildError` when ``tried`` ports in a row hold too few.
     """
+    first = first or APART.start + os.getpid() * TRIED % len(APART)
     found: list[int] = []
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with contextlib.ExitStack() as held:  # until all are found, so that none is found twice
-        for port in [0] * count if first == 0 else range(first, first + tried):
+        for port in range(first, first + tried):
             with contextlib.suppress(OSError, OverflowError):
                 probe = held.enter_context(socket.create_server((host, port), family=family))
                 found.append(probe.getsockname()[1])

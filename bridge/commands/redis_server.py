@@ -44,7 +44,7 @@ async def running(program: str, config: Path, folder: Path) -> AsyncIterator[tup
 
     Raises `ChildError`.
     """
-    (port,) = free_ports("127.0.0.1", 0, 1, tried=1)
+    (port,) = free_ports("127.0.0.1", 0, 1)
     own = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
     async with child("Redis", program, str(config), *own, quiet=True) as server:
         await server.ready(lambda: _answers(port))

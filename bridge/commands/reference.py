@@ -22,7 +22,7 @@ async def running(
 
     With a ``log`` it prints nothing; see `child`. ``usual`` holds for what the environment does not say.
     """
-    (port,) = free_ports("127.0.0.1", 0, 1, tried=1)
+    (port,) = free_ports("127.0.0.1", 0, 1)
     # it needs no key, and spends none that happens to be there
     own = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
     with tempfile.TemporaryDirectory(prefix="bridge-demo-") as folder:

@@ -10,7 +10,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.held_ports import held_port
+
 USER = "postgres"
+STARTS_S = 60.0
 
 
 def binaries():
@@ -31,22 +34,22 @@ def postgres():
         data = Path(folder) / "data"
         make = [programs / "initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8", "--no-sync"]
         subprocess.run([*make, "--locale=C"], check=True, capture_output=True, cwd=folder, **as_user)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        where = ["-D", data, "-p", str(port), "-k", folder, "-c", "listen_addresses=127.0.0.1"]
-        command = [programs / "postgres", *where, "-c", "fsync=off"]
-        server = subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL, **as_user)
-        try:
-            _wait(port)
-            yield f"postgresql+asyncpg://{USER}@127.0.0.1:{port}/postgres"
-        finally:
-            server.terminate()
-            server.wait(10)
+        with held_port() as port:
+            where = ["-D", data, "-p", str(port), "-k", folder, "-c", "listen_addresses=127.0.0.1"]
+            command = [programs / "postgres", *where, "-c", "fsync=off"]
+            server = subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL, **as_user)
+            try:
+                _wait(port)
+                yield f"postgresql+asyncpg://{USER}@127.0.0.1:{port}/postgres"
+            finally:
+                server.terminate()
+                server.wait(60)
 
 
 def _wait(port):
-    for _ in range(200):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.5):
+    late_s = time.monotonic() + STARTS_S
+    while time.monotonic() < late_s:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5):
             return
         time.sleep(0.05)
     raise TimeoutError("PostgreSQL did not listen")

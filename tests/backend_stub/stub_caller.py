@@ -97,7 +97,7 @@ class Caller:
 
     async def rows(self, count, statuses, room="42"):
         """Wait until so many messages of a room have one of the statuses."""
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             while len(rows := await self.now(statuses, room)) < count:
                 await asyncio.sleep(0.01)
         return rows

@@ -45,7 +45,7 @@ async def test_an_answer_is_pending_then_streaming_then_a_success(start, session
     prompt, pending = await caller.rows(2, ("success", "pending"))
     assert (prompt["role"], prompt["status"]) == ("user", "success")
     assert (pending["role"], pending["messageId"], pending["content"]) == ("assistant", "m1", "")
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         while not (streaming := await caller.now(("streaming",))):
             await asyncio.sleep(0.005)
     assert "finishReason" not in streaming[0]

@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from backend_stub.app import ReferenceBackend
 from backend_stub.model import Pace
 from backend_stub.settings import Settings as BackendSettings
 from tests.cluster.proxy import FaultProxy
+from tests.held_ports import HeldPort
 from tests.redis_server import RedisServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,14 +29,13 @@ class Node:
         self.process = None
         self.up = False
         self._settings, self._log = settings, folder / f"{name}.log"
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
-        self.address = f"http://127.0.0.1:{self._port}"
+        self._held = HeldPort()
+        self.address = f"http://127.0.0.1:{self._held.number}"
 
     async def start(self):
         """Start, and return once it listens."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith("BRIDGE_")}
-        redis = {"REDIS_URL": f"redis://127.0.0.1:{self.proxy.port}/0", "PORT": str(self._port)}
+        redis = {"REDIS_URL": f"redis://127.0.0.1:{self.proxy.port}/0", "PORT": str(self._held.number)}
         command = [sys.executable, "-m", "tests.cluster.watched", "serve"]
         began = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("ab") as log:
@@ -60,11 +59,15 @@ class Node:
     def send(self, number):
         self.process.send_signal(number)
 
+    def free(self):
+        """Let anybody have its port."""
+        self._held.close()
+
     async def figures(self):
         """Return what it holds: memory and file descriptors, as the kernel says, and its tasks."""
         began = self._log.stat().st_size
         self.process.send_signal(signal.SIGUSR1)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not (said := [each for each in self._said(began) if "tasks" in each]):
                 await asyncio.sleep(0.02)
         place = Path("/proc") / str(self.process.pid)
@@ -137,10 +140,11 @@ class World:
             if node.process is not None:
                 await node.end(signal.SIGKILL)
             await node.proxy.stop()
+            node.free()
         if self.backend_proxy is not None:
             await self.backend_proxy.stop()
         await self.backend.stop()
-        self.redis.kill()
+        self.redis.end()
 
     def heal(self):
         """Let every network be well again."""

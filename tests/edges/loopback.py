@@ -106,7 +106,7 @@ class Client(Listener):
         self.sio.on("*", self._told)
 
     async def __aenter__(self):
-        await self.sio.connect(self.address, auth=self.auth, transports=["websocket"], wait_timeout=10)
+        await self.sio.connect(self.address, auth=self.auth, transports=["websocket"], wait_timeout=30)
         return self
 
     async def __aexit__(self, *_):

@@ -28,7 +28,7 @@ class Page:
 
     async def look(self, address, auth, transport="websocket"):
         await self.client.connect(
-            address, auth=auth, namespaces=["/admin"], transports=[transport], wait_timeout=10
+            address, auth=auth, namespaces=["/admin"], transports=[transport], wait_timeout=30
         )
 
     async def until(self, wanted):

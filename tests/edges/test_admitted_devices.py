@@ -35,16 +35,16 @@ async def refusal(address, auth=None, headers=None):
     sio.on("connect_error", told.set_result)
     with contextlib.suppress(socketio.exceptions.ConnectionError):
         await sio.connect(
-            address, auth=auth, headers=headers or {}, transports=["websocket"], wait_timeout=10
+            address, auth=auth, headers=headers or {}, transports=["websocket"], wait_timeout=30
         )
     try:
-        return (await asyncio.wait_for(told, 5))["data"]
+        return (await asyncio.wait_for(told, 30))["data"]
     finally:
         await sio.disconnect()
 
 
 async def until_gone(client):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while client.sio.connected:
             await asyncio.sleep(0.01)
 
@@ -63,7 +63,7 @@ async def test_an_authorization_header_lets_in_too(script):
         sio = socketio.AsyncClient(reconnection=False)
         header = {"Authorization": f"Bearer {token('ann', 1)}"}
         for transport in ("websocket", "polling"):
-            await sio.connect(bridge.address, headers=header, transports=[transport], wait_timeout=10)
+            await sio.connect(bridge.address, headers=header, transports=[transport], wait_timeout=30)
             assert (await sio.call("join_room", {"roomId": 1}))["ok"]
             await sio.disconnect()
 

@@ -83,7 +83,7 @@ class Stranger:
     async def listen(self, *channels):
         await self._heard.subscribe(*channels)
         for _ in channels:
-            await self._heard.get_message(timeout=5)
+            await self._heard.get_message(timeout=30)
 
     async def publish(self, channel, message):
         return await self._redis.publish(channel, message)
@@ -92,7 +92,7 @@ class Stranger:
         await self.publish(CHANNELS.request, json.dumps({"uid": "strang", "requestId": "q1", **request}))
 
     async def answer(self):
-        message = await self._heard.get_message(timeout=5)
+        message = await self._heard.get_message(timeout=30)
         assert message is not None
         data = message["data"]
         return message["channel"].decode(), json.loads(data) if data[:1] == b"{" else msgpack.unpackb(data)
@@ -136,7 +136,7 @@ async def stranger(server, door):  # noqa: ARG001  (it listens)
 
 
 async def until_listening(stranger):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             with contextlib.suppress(ConnectionError):
                 if await stranger.publish(CHANNELS.to_all, OURS):
@@ -145,7 +145,7 @@ async def until_listening(stranger):
 
 
 async def until(is_so):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not is_so():
             await asyncio.sleep(0.02)
 

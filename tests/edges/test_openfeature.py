@@ -160,7 +160,7 @@ async def test_flagd_on_a_file_is_a_provider_and_a_change_of_the_file_is_obeyed(
     assert await flag.streaming("vip", "")
     assert not await flag.streaming("room", "")
     write({"defaultVariant": "on"})
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await flag.streaming("room", ""):
             await asyncio.sleep(0.05)
     assert not opened.failures

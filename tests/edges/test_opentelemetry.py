@@ -44,7 +44,7 @@ class Spans(InMemorySpanExporter):
         return self.get_finished_spans()
 
     async def one(self):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not self.all:
                 await asyncio.sleep(0.01)
         (span,) = self.all

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from bridge import __version__
-from bridge.commands.children import free_ports
 from bridge.relay import LAST_WORD_S
 from bridge.settings import SECRET_BYTES, Settings, load
+from tests.held_ports import held_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCTION = ROOT / "config/production.toml"
@@ -278,13 +278,13 @@ def test_nginx_of_compose_is_the_nginx_of_config_with_its_addresses(tmp_path):
 def test_nginx_understands_what_compose_makes_of_its_file(tmp_path):
     (folder := tmp_path / "made").mkdir()
     file = prepared("nginx", folder)
-    (port,) = free_ports("127.0.0.1", 0, 1, tried=1)
-    text = file.read_text("utf-8").replace("listen 80;", f"listen 127.0.0.1:{port};")
-    file.write_text(text.replace("/var/log/nginx/access.log", str(tmp_path / "access.log")), "utf-8")
     program = shutil.which("nginx") or "/usr/sbin/nginx"
     command = [program, "-t", "-p", str(tmp_path), "-c", str(file), "-e", str(tmp_path / "error.log")]
     command += ["-g", f"pid {tmp_path}/nginx.pid;"]
-    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    with held_port() as port:
+        text = file.read_text("utf-8").replace("listen 80;", f"listen 127.0.0.1:{port};")
+        file.write_text(text.replace("/var/log/nginx/access.log", str(tmp_path / "access.log")), "utf-8")
+        said = subprocess.run(command, capture_output=True, text=True, check=False)
     assert said.returncode == 0, said.stderr
 
 

@@ -72,7 +72,7 @@ async def exchange(url, request):
     host, _, port = url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(request)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         answer = await reader.read()
     writer.close()
     head, _, body = answer.partition(b"\r\n\r\n")
@@ -187,7 +187,7 @@ async def test_an_answer_is_passed_on_piece_by_piece(backend, bridge):
     host, _, port = bridge.address.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(get(b"/stream"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await reader.readuntil(b"first")
         backend.more.set()
         await reader.readuntil(b"second")
@@ -208,7 +208,7 @@ async def test_a_caller_that_goes_away_ends_the_backends_call(backend, bridge, a
     host, _, port = bridge.address.removeprefix("http://").partition(":")
     _, writer = await asyncio.open_connection(host, int(port))
     writer.write(post())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await backend.came.wait()
         writer.close()
         await backend.closed.wait()
@@ -255,11 +255,11 @@ async def test_a_target_that_is_no_path_goes_nowhere(backend, bridge, target):
     assert not backend.heard
 
 
-async def test_a_bridge_that_is_its_own_backend_notices(unused_tcp_port_factory):
+async def test_a_bridge_that_is_its_own_backend_notices(unused_tcp_port):
     class Itself:
-        url = f"http://127.0.0.1:{unused_tcp_port_factory()}"
+        url = f"http://127.0.0.1:{unused_tcp_port}"
 
-    async with running(Itself, chat_streaming_enabled=False, port=int(Itself.url[17:])) as bridge:
+    async with running(Itself, chat_streaming_enabled=False, port=unused_tcp_port) as bridge:
         status, _, body = await exchange(bridge.address, post())
     assert status.startswith(b"HTTP/1.1 508")
     assert b"BACKEND_URL leads back" in body

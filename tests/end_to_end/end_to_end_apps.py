@@ -43,7 +43,7 @@ async def running(backend_url, profile="reference", **chosen):
 
 async def stored(backend, room_id, request_id):
     """Return the row of the answer that the backend has in its database, once its turn there is over."""
-    async with aiohttp.ClientSession() as session, asyncio.timeout(5):
+    async with aiohttp.ClientSession() as session, asyncio.timeout(30):
         while True:
             async with session.get(f"{backend.url}/chat/rooms/{room_id}/messages") as response:
                 rows = (await response.json())["messages"]
@@ -68,7 +68,7 @@ class Device:
         sio = socketio.AsyncClient(reconnection=False)
         device = cls(sio)
         sio.on("*", device._hear)
-        await sio.connect(address, transports=["websocket"], wait_timeout=10)
+        await sio.connect(address, transports=["websocket"], wait_timeout=30)
         try:
             await sio.call("join_room", {"roomId": room_id})
             yield device

@@ -29,7 +29,7 @@ async def test_a_page_at_one_node_sees_every_node(backend, tmp_path):
                     one.address,
                     auth={"username": "ops", "password": "pw"},
                     transports=["websocket"],
-                    wait_timeout=10,
+                    wait_timeout=30,
                 )
                 async with asyncio.timeout(30):
                     await both.wait()

@@ -97,7 +97,7 @@ async def test_sigterm_interrupts_what_does_not_end_and_exits_in_time(backend):
     heard = asyncio.Queue()
     client = socketio.AsyncClient(reconnection=False)
     client.on("*", lambda name, data: heard.put_nowait((name, data)))
-    await client.connect(address, transports=["websocket"], wait_timeout=10)
+    await client.connect(address, transports=["websocket"], wait_timeout=30)
     await client.call("join_room", {"roomId": 1})
     await client.call("send_message", {"roomId": 1, "content": "x", "tokens": 2000, "tokensPerSecond": 20})
     name = ""

@@ -12,8 +12,6 @@ import pytest
 from redis_server import SERVERS
 from test_page import ALL, all_connected, all_equal, answer, ask, browser, device, expect  # noqa: F401  (browser is a fixture)
 
-from bridge.commands.children import free_ports
-
 needs_redis = pytest.mark.needs("redis-server")
 
 
@@ -97,7 +95,7 @@ def heeded():
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda each: each.name)
 async def test_a_signal_ends_all_that_was_started(tmp_path, number, heeded):
     heeded(number)
-    async with Demo.of(tmp_path, "--nodes", "2", PORT=str(free_ports("127.0.0.1", 0, 1, tried=1)[0])) as demo:
+    async with Demo.of(tmp_path, "--nodes", "2", PORT="0") as demo:
         await demo.printed("Stop with Ctrl-C")
         started = demo.pids
         assert len(started) == 4  # backend, Redis, two nodes
@@ -111,14 +109,14 @@ async def test_a_signal_ends_all_that_was_started(tmp_path, number, heeded):
 
 @needs_redis
 async def test_a_dead_child_is_told_and_without_nodes_the_demo_ends(tmp_path):
-    async with Demo.of(tmp_path, "--nodes", "2", PORT=str(free_ports("127.0.0.1", 0, 1, tried=1)[0])) as demo:
+    async with Demo.of(tmp_path, "--nodes", "2", PORT="0") as demo:
         one, two = await demo.printed(r"process (\d+)\n.*process (\d+)\n[^$]*Ctrl-C")
         os.kill(int(one), signal.SIGKILL)
         await demo.printed("node 1: killed by SIGKILL")
         assert demo.process.returncode is None
         os.kill(int(two), signal.SIGKILL)
         await demo.printed("node 2: killed by SIGKILL")
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             assert await demo.process.wait() == 1
         assert not demo.folders
 
@@ -151,14 +149,10 @@ def _path(first):
 PACE = {"BACKEND_STUB_TOKENS": "120", "BACKEND_STUB_TOKENS_PER_S": "40"}
 
 
-def any_port():
-    return str(free_ports("127.0.0.1", 0, 1, tried=1)[0])
-
-
 @needs_redis
 @pytest.mark.needs("chromium")
 async def test_the_owner_is_killed_and_its_devices_come_back_on_the_other_node(tmp_path, browser):  # noqa: F811
-    async with Demo.of(tmp_path, "--nodes", "2", PORT=any_port(), **PACE) as demo:
+    async with Demo.of(tmp_path, "--nodes", "2", PORT="0", **PACE) as demo:
         (address,) = await demo.printed(r"on 2 nodes:\s+(\S+)")
         page = await browser.new_page()
         refused = []
@@ -182,7 +176,7 @@ async def test_the_owner_is_killed_and_its_devices_come_back_on_the_other_node(t
 
 @pytest.mark.needs("chromium")
 async def test_a_backend_that_stalls_is_seen_and_heals(tmp_path, browser):  # noqa: F811
-    async with Demo.of(tmp_path, PORT=any_port(), **PACE) as demo:
+    async with Demo.of(tmp_path, PORT="0", **PACE) as demo:
         (address,) = await demo.printed(r"behind each door:\s+(\S+)")
         page = await browser.new_page()
         await page.goto(address)

@@ -15,7 +15,7 @@ from bridge_process import node
 from redis_server import redis_server
 from socket_io_device import node_device
 
-from bridge.commands.children import free_ports
+from tests.held_ports import held_port
 
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "nginx.conf"
 pytestmark = [pytest.mark.needs("nginx"), pytest.mark.needs("redis-server")]
@@ -27,9 +27,8 @@ EVERY = {
 
 
 @contextlib.contextmanager
-def nginx(folder, ports):
+def nginx(folder, listen, ports):
     """Run the file with other ports; the rest of it is as it is shipped."""
-    (listen,) = free_ports("127.0.0.1", 0, 1, tried=1)
     text = CONFIG.read_text("utf-8")
     for shipped, ours in zip(("127.0.0.1:5000", "127.0.0.1:5001"), ports, strict=True):
         assert text.count(shipped) == 2
@@ -45,7 +44,7 @@ def nginx(folder, ports):
         yield f"http://127.0.0.1:{listen}"
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(10)
+        process.wait(60)
 
 
 @pytest.fixture
@@ -54,13 +53,13 @@ async def site(backend, tmp_path):
     with redis_server(tmp_path) as redis:
         async with node(backend, redis) as one, node(backend, redis) as two:
             ports = [re.search(r":(\d+)$", each.address)[1] for each in (one, two)]
-            with nginx(tmp_path, ports) as address:
+            with held_port() as listen, nginx(tmp_path, listen, ports) as address:
                 await answers(f"{address}/socket.io/?EIO=4&transport=polling")
                 yield address, (one, two)
 
 
 async def answers(url):
-    async with asyncio.timeout(10), aiohttp.ClientSession() as http:
+    async with asyncio.timeout(30), aiohttp.ClientSession() as http:
         while True:
             with contextlib.suppress(aiohttp.ClientError):
                 async with http.get(url) as response:
@@ -181,7 +180,7 @@ async def test_a_token_in_a_query_stands_in_no_access_log(site, tmp_path):
         async with http.get(f"{address}/chat/rooms/r/stream?access_token=canary") as response:
             assert response.status == 200
         log = tmp_path / "access.log"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while "/chat/rooms/r/stream" not in log.read_text("utf-8"):
                 await asyncio.sleep(0.05)
     assert "canary" not in log.read_text("utf-8")

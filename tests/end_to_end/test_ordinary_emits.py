@@ -23,7 +23,7 @@ async def device(address, heard):
     sio = AsyncClient(reconnection=False)
     sio.on("*", lambda *said: heard.put_nowait(said))
     sio.on("disconnect", lambda _: heard.put_nowait("disconnected"))
-    await sio.connect(address, transports=["websocket"], wait_timeout=10)
+    await sio.connect(address, transports=["websocket"], wait_timeout=30)
     try:
         yield sio
     finally:
@@ -71,6 +71,6 @@ async def test_the_client_of_npm_hears_them_too(backend, redis):
 
 async def test_a_bridge_alone_emits_to_its_own(backend):
     heard = asyncio.Queue()
-    async with asyncio.timeout(10), running(backend.url) as one, device(one.address, heard):
+    async with asyncio.timeout(30), running(backend.url) as one, device(one.address, heard):
         await one.sio.emit("notice", 1)
         assert await heard.get() == ("notice", 1)

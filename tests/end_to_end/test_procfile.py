@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
 
@@ -13,26 +12,39 @@ from end_to_end_apps import Device
 from redis_server import redis_server
 
 from bridge.commands.children import succeeds
+from tests.held_ports import HeldPort, held_port
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 pytestmark = pytest.mark.needs("honcho")
 
 
-def free_base():
-    """Return a port that is free, as are those that honcho counts from it."""
-    for base in range(21_000 + os.getpid() % 5_000, 60_000, 200):
-        with contextlib.suppress(OSError), contextlib.ExitStack() as held:
-            for port in (base, base + 1, base + 100):
-                held.enter_context(socket.create_server(("127.0.0.1", port)))
-            return base
+@contextlib.contextmanager
+def held_base():
+    """Give a port that stays free, as do those that honcho counts from it."""
+    for _ in range(100):
+        with contextlib.ExitStack() as held:
+            base = held.enter_context(held_port())
+            try:
+                for port in (base + 1, base + 100):
+                    held.enter_context(contextlib.closing(HeldPort(port)))
+            except (OSError, OverflowError):
+                continue
+            yield base
+            return
     raise AssertionError
 
 
 @contextlib.asynccontextmanager
 async def honcho(tmp_path, *arguments, webs, **given):
     """Run the Procfile; give the addresses of its ``webs`` bridges once all are ready."""
-    base = free_base()
+    with held_base() as base:
+        async with formation(tmp_path, base, *arguments, webs=webs, **given) as addresses:
+            yield addresses
+
+
+@contextlib.asynccontextmanager
+async def formation(tmp_path, base, *arguments, webs, **given):
     backend = f"http://127.0.0.1:{base + 100}"
     environ = {
         **{name: value for name, value in os.environ.items() if not name.startswith("BRIDGE_")},
@@ -49,7 +61,7 @@ async def honcho(tmp_path, *arguments, webs, **given):
         )
     addresses = [f"http://127.0.0.1:{base + number}" for number in range(webs)]
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             for url in [f"{backend}/healthz", *(f"{address}/readyz" for address in addresses)]:
                 while not await succeeds(url):
                     assert process.returncode is None, (tmp_path / "honcho").read_text("utf-8")
@@ -58,7 +70,7 @@ async def honcho(tmp_path, *arguments, webs, **given):
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             await process.wait()
     for address in addresses:
         assert not await succeeds(f"{address}/healthz")

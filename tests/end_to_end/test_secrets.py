@@ -41,7 +41,7 @@ async def provoke(address):
     token = jwt.encode(claims, SECRET)
     sio = socketio.AsyncClient(reconnection=False)
     await sio.connect(
-        f"{address}?token=canary-query", auth={"token": token}, transports=["websocket"], wait_timeout=10
+        f"{address}?token=canary-query", auth={"token": token}, transports=["websocket"], wait_timeout=30
     )
     await sio.call("join_room", {"roomId": "room-1"})
     for extra in ({}, {"deep": [[["canary"]]]}, {"content": 7}, {"roomId": "room-2"}):

@@ -13,7 +13,7 @@ from redis_server import redis_server
 from backend_stub.app import ReferenceBackend
 from backend_stub.model import Pace
 from backend_stub.settings import Settings as BackendSettings
-from bridge.commands.children import free_ports
+from tests.held_ports import held_port
 
 pytestmark = [pytest.mark.needs("node"), pytest.mark.needs("redis-server"), pytest.mark.needs("socket.io")]
 ASKED = {"roomId": 42, "content": "Tell me of the sea", "requestId": "q-1"}
@@ -88,7 +88,8 @@ async def test_a_bridge_killed_in_mid_post_and_the_repeat_is_told_once(backend, 
     given = {"BRIDGE_NODE_ADAPTER": "on"}
     async with contextlib.AsyncExitStack() as running:
         enter = running.enter_async_context
-        ports = free_ports("127.0.0.1", 0, 2 if comes == "another bridge" else 1, tried=1)
+        count = 2 if comes == "another bridge" else 1
+        ports = [running.enter_context(held_port()) for _ in range(count)]
         bridges = [await enter(node(backend, redis, PORT=str(port), **given)) for port in ports]
         addresses = ",".join(bridge.address for bridge in bridges)
         servers = [await enter(legacy_server(redis.url, addresses, RETRIES="50")) for _ in range(2)]

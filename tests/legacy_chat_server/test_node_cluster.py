@@ -399,7 +399,7 @@ async def test_many_emits_of_the_bridge_come_in_order(mixed, room):
 
 async def test_a_client_of_a_node_server_answers_the_bridge(mixed, room):
     sio, answered = mixed.bridge.sio, asyncio.Queue()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         for client, question in (("n1", 1), ("n2", b"1")):
             await sio.emit("ask", question, to=mixed.clients.sid(client), callback=answered.put)
             assert await answered.get() == {"by": client}

@@ -124,7 +124,7 @@ async def test_what_a_node_server_asks_is_answered(mixed, room):
 
 async def test_a_client_of_any_server_answers_a_callback_once(mixed):
     answered = asyncio.Queue()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         for client in EVERYBODY:
             await mixed.one.sio.emit("ask", to=mixed.clients.sid(client), callback=answered.put)
             assert await answered.get() == {"by": client}
@@ -135,7 +135,7 @@ async def test_rooms_are_entered_and_left_by_order_of_the_other_side(mixed, room
     n1, b1 = (mixed.clients.sid(client) for client in ("n1", "b1"))
     await mixed.node.do("join", rooms=[room], join=[f"{room}-other"])
     await mixed.one.sio.enter_room(n1, f"{room}-third")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await found(mixed, f"{room}-other") != sids(mixed, *EVERYBODY):
             await asyncio.sleep(0.02)
         while await found(mixed, f"{room}-third") != {n1}:

@@ -27,7 +27,7 @@ async def announced(nodes):
     store = await nodes("one", outbound=Announcer())
     subscription = store._redis.reader.pubsub(ignore_subscribe_messages=True)
     await subscription.subscribe("copies")
-    await subscription.get_message(timeout=1)
+    await subscription.get_message(timeout=30)
 
     async def heard():
         words = []
