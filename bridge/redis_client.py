@@ -29,6 +29,8 @@ BACK_OFF_S = (0.05, 0.25)
 """The first and the longest pause before what had no answer is asked again."""
 ASKED_AT_ONCE = 32
 """So many questions may be on their way, each over a connection of its own; the others wait their turn."""
+AWAKE_S = 0.25
+"""So long is asked on when `ANSWER_S` has passed: it may have passed in a sleep of this process."""
 HEARD_AT_ONCE = 500
 OLDEST_VERSION = (6, 2)
 TROUBLE = (RedisError, OSError, TimeoutError)
@@ -123,15 +125,25 @@ class RedisClient:
             await line.close()
 
     async def ask(self, once: Callable[[], Awaitable[Any]]) -> Any:
-        """Return what ``once`` does, tried twice within `ANSWER_S`: a connection may have died while idle."""
+        """Return what ``once`` does within `ANSWER_S`, else within `AWAKE_S` from then on.
+
+        Who was paused finds the deadline passed and the answer, if there is one, unread.
+        """
         try:
-            async with asyncio.timeout(ANSWER_S), self._turn_to_ask:
-                try:
-                    return await self.whole(once())
-                except TROUBLE:
-                    return await self.whole(once())
+            try:
+                return await self._twice(once, ANSWER_S)
+            except TimeoutError:
+                return await self._twice(once, AWAKE_S)
         except TROUBLE as exc:
             raise StoreUnavailable(f"unable to ask Redis; {type(exc).__name__}") from exc
+
+    async def _twice(self, once: Callable[[], Awaitable[Any]], within_s: float) -> Any:
+        """Return what ``once`` does, tried twice: a connection may have died while idle."""
+        async with asyncio.timeout(within_s), self._turn_to_ask:
+            try:
+                return await self.whole(once())
+            except TROUBLE:
+                return await self.whole(once())
 
     async def whole(self, asking: Awaitable[Any]) -> Any:
         """Return what ``asking`` gives; who waits for it may be cancelled, it itself may not.

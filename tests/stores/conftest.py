@@ -102,12 +102,18 @@ def servers(tmp_path_factory):
 
 
 @pytest.fixture
+def patient(monkeypatch):
+    """Gives Redis time where a test takes none from it: a machine may stand still for seconds."""
+    monkeypatch.setattr("bridge.redis_client.ANSWER_S", 30.0)
+
+
+@pytest.fixture
 def clock():
     return Clock()
 
 
 @pytest.fixture(params=["fakeredis", *SERVERS])
-async def nodes(request, servers):
+async def nodes(request, servers, patient):  # noqa: ARG001
     """Makes the stores of nodes that share one Redis."""
     client = _fake() if request.param == "fakeredis" else _real(servers(request.param))
     prefix, stores, lives = next(PREFIXES), [], []
@@ -121,12 +127,17 @@ async def nodes(request, servers):
         lives.append(asyncio.create_task(live(store)))
         return store
 
-    make.client, make.prefix = client, prefix
-    make.rest = lambda: [life.cancel() for life in lives]
+    async def rest():
+        """Let no node beat any more, by itself."""
+        for life in lives:
+            life.cancel()
+        await asyncio.gather(*lives, return_exceptions=True)
+        for store in stores:
+            await asyncio.gather(*store._redis._asking)
+
+    make.client, make.prefix, make.rest = client, prefix, rest
     yield make
-    for life in lives:
-        life.cancel()
-    await asyncio.gather(*lives, return_exceptions=True)
+    await rest()
     for store in stores:
         await store.close()
 
@@ -149,7 +160,7 @@ def _real(server):
 
 
 @pytest.fixture(params=["memory", "fakeredis", *SERVERS])
-async def journal(request, clock, servers):
+async def journal(request, clock, servers, patient):  # noqa: ARG001
     """Give a journal of each make."""
     if request.param == "memory":
         yield MemoryJournal(clock, window_s=WINDOW_S)
@@ -159,7 +170,7 @@ async def journal(request, clock, servers):
 
 
 @pytest.fixture(params=["memory", "fakeredis", *SERVERS])
-async def inbox(request, servers):
+async def inbox(request, servers, patient):  # noqa: ARG001
     """Give the inbox of a node that is alone, of each make."""
     if request.param == "memory":
         yield MemoryInbox()
@@ -227,12 +238,12 @@ async def flags_of():
 
 
 @pytest.fixture(params=["fakeredis", *SERVERS])
-def flags(request, servers, flags_of):
+def flags(request, servers, flags_of, patient):  # noqa: ARG001
     return flags_of(_fake() if request.param == "fakeredis" else _real(servers(request.param)))
 
 
 @pytest.fixture(params=["memory", "fakeredis", *SERVERS])
-async def flag(request, servers, flags_of):
+async def flag(request, servers, flags_of, patient):  # noqa: ARG001
     """Give a flag of each make."""
     if request.param == "memory":
         stamps = itertools.count()
@@ -263,14 +274,14 @@ class Tallies:
 
 
 @pytest.fixture(params=["fakeredis", *SERVERS])
-async def tallies(request, servers):
+async def tallies(request, servers, patient):  # noqa: ARG001
     made = Tallies(_fake() if request.param == "fakeredis" else _real(servers(request.param)))
     yield made
     await made.close()
 
 
 @pytest.fixture(params=["memory", "fakeredis", *SERVERS])
-async def tally_of(request, servers):
+async def tally_of(request, servers, patient):  # noqa: ARG001
     """Makes the tally of a node that is alone, of each make."""
     if request.param == "memory":
         yield lambda window_s: MemoryTally(time.monotonic, window_s=window_s)

@@ -30,10 +30,12 @@ async def announced(nodes):
     await subscription.get_message(timeout=30)
 
     async def heard():
+        await store._redis.commands.publish("copies", "no more")
         words = []
-        while (message := await subscription.get_message(timeout=0.2)) is not None:
+        while not words or words[-1] != "no more":
+            message = await subscription.get_message(timeout=30)
             words.append(message["data"].decode())
-        return words
+        return words[:-1]
 
     yield store, heard
     await subscription.aclose()

@@ -16,6 +16,10 @@ from bridge.ports import Claimed, Entered, Kept, Taken
 from bridge.transcript import Applied, Transcript
 
 IDS = ("r-1", "room", "m-1")
+LEASE_S = 0.3
+"""That of a node, unless another is given."""
+FOR_EVER = -1
+"""What PTTL says of a key that never expires."""
 
 
 def batches(count, start=1):
@@ -99,18 +103,18 @@ async def taken_over(store):
 
 
 async def test_a_turn_whose_lease_expired_has_another_owner_and_the_old_one_is_fenced(nodes):
-    one, two = await nodes("one"), await nodes("two")
+    one, two = await nodes("one", lease_s=60.0), await nodes("two")
     await one.claim(claim())
     for batch in batches(3):
         await one.append("t-1", 1, batch)
     assert await two.overdue() == []
+    await (await nodes("one")).renew({"t-1": 1})  # with a lease that expires at once
     (taken,) = await taken_over(two)
     assert (taken.epoch, taken.position, taken.transcript.text) == (2, "3", "2 3 ")
     assert (taken.claim.prompt, taken.claim.trace) == (claim().prompt, "")
     assert (taken.claim.streaming, taken.claim.digest, taken.transcript.number) == (True, "d", 3)
     assert (await one.append("t-1", 1, batches(4)[-1])).kept is Kept.FENCED
     assert (await two.append("t-1", 2, batches(4)[-1])).kept is Kept.OK
-    assert await one.overdue() == []
 
 
 async def test_who_takes_a_turn_over_knows_its_trace_and_none_of_its_headers(nodes):
@@ -126,13 +130,12 @@ async def test_who_takes_a_turn_over_knows_its_trace_and_none_of_its_headers(nod
 
 
 async def test_a_lease_that_is_renewed_does_not_expire(nodes):
-    one, two = await nodes("one", lease_s=1.0), await nodes("two", lease_s=1.0)
-    await one.claim(claim())
-    for _ in range(12):
-        await asyncio.sleep(0.1)
-        await one.renew({"t-1": 1})
-        await two.renew({"t-1": 1})  # not its own: nothing
-        assert await two.overdue() == []
+    brief, one, two = await nodes("one"), await nodes("one", lease_s=60.0), await nodes("two")
+    await brief.claim(claim())
+    await one.renew({"t-1": 1})
+    await two.renew({"t-1": 1})  # not its own: nothing
+    await asyncio.sleep(3 * LEASE_S)
+    assert await two.overdue() == []
 
 
 async def test_a_turn_that_is_given_away_can_be_taken_at_once(nodes):
@@ -191,7 +194,7 @@ async def test_a_node_that_was_taken_for_dead_is_told_so_and_its_inbox_stays_dea
     one, two = await nodes("one"), await nodes("two")
     await one.claim(claim())
     await two.enter("room")
-    nodes.rest()
+    await nodes.rest()
     client = nodes.client()
     await client.commands.delete(f"{nodes.prefix}node:two", f"{nodes.prefix}inbox:two")
     await one.append("t-1", 1, batches(1)[0])
@@ -309,7 +312,7 @@ async def test_every_key_has_a_ttl(nodes):
     client = nodes.client()
     keys = [key async for key in client.commands.scan_iter(match=f"{nodes.prefix}*")]
     assert len(keys) > 12
-    assert [key for key in keys if await client.commands.pttl(key) <= 0] == []
+    assert [key for key in keys if await client.commands.pttl(key) == FOR_EVER] == []
     await client.close()
 
 
@@ -356,7 +359,9 @@ async def test_how_long_letters_waited_is_known_by_the_time_of_redis(nodes):
     await one.append("t-1", 1, batches(1)[0])
     await asyncio.sleep(0.5)
     await letters(two, 1)
-    assert 0.3 < two.inbox_lag_s < 5
+    async with asyncio.timeout(30):  # a beat whose answer was read late knows the time of Redis badly
+        while not 0.3 < two.inbox_lag_s < 60:
+            await two.beat()
 
 
 async def test_who_enters_is_told_the_names_of_what_ended_lately(nodes):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 
 import pytest
 from one_batch_turn import say
@@ -13,11 +14,12 @@ from bridge.errors import SettingsError, StoreUnavailable
 from bridge.letters import Anew, Batch, Lost, Ordered, Said
 from bridge.messages import MessageEnd, MessageStart, NewMessage
 from bridge.ports import Claimed, Entered, Kept, Taken
-from bridge.redis_client import RedisClient
+from bridge.redis_client import ANSWER_S, RedisClient
 from bridge.stores.redis import RedisStore
 from bridge.transcript import Transcript
 
 IDS = ("r-1", "room", "m-1")
+LONG_AGO_MS = 1
 USER = [NewMessage("r", "room", "u", "user", "hi", "now")]
 
 
@@ -35,23 +37,22 @@ async def own(request, tmp_path):
             await store.beat()
             return store
 
-        make.server = server
+        patient = RedisClient(f"{server.url}?socket_timeout=30")
+        make.server, make.redis = server, patient.commands
         yield make
+        await patient.close()
         for store in stores:
             await store.close()
 
 
-@contextlib.asynccontextmanager
-async def asleep(server, seconds):
-    """Have the server do nothing for a time; what it is sent meanwhile is done afterwards."""
-    sleeping = asyncio.create_task(asyncio.to_thread(server.command, "DEBUG", "SLEEP", str(seconds)))
-    await asyncio.sleep(0.1)
-    yield
-    await sleeping
-
-
-def redis(store):
-    return store._redis.commands
+@contextlib.contextmanager
+def asleep(server):
+    """Redis answers nothing; what it is sent meanwhile is done afterwards."""
+    server.send(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        server.send(signal.SIGCONT)
 
 
 async def test_an_inbox_has_its_ttl_before_its_node_beats_again(own):
@@ -59,13 +60,13 @@ async def test_an_inbox_has_its_ttl_before_its_node_beats_again(own):
     await two.enter("room")
     await one.claim(claim())
     await one.append("t-1", 1, batches(1)[0])
-    assert await redis(one).pttl("bridge:inbox:two") > 0
+    assert await own.redis.pttl("bridge:inbox:two") > 0
 
 
 async def test_to_enter_a_room_does_not_hide_that_the_node_was_taken_for_dead(own):
     one, two = await own("one"), await own("two")
     await two.enter("room")
-    await redis(one).delete("bridge:node:two")
+    await own.redis.delete("bridge:node:two")
     await say(one, "room", USER)
     await two.enter("other")
     assert not await two.beat()
@@ -74,43 +75,41 @@ async def test_to_enter_a_room_does_not_hide_that_the_node_was_taken_for_dead(ow
 
 async def test_a_node_learns_that_it_was_taken_for_dead_though_the_answer_was_lost(own):
     one = await own("one")
-    await redis(one).delete("bridge:node:one")
-    async with asleep(own.server, 1.5):
-        with pytest.raises(StoreUnavailable):
-            await one.beat()
+    await own.redis.delete("bridge:node:one")
+    with asleep(own.server), pytest.raises(StoreUnavailable):
+        await one.beat()
     assert not await one.beat()
 
 
 async def test_a_room_that_is_held_for_long_stays_held_and_a_lost_one_is_missed(own):
     one = await own("one")
     await one.enter("room")
-    await redis(one).pexpire('bridge:nodes:"room"', 5000)
+    await own.redis.pexpire('bridge:nodes:"room"', 5000)
     assert await one.beat()
-    assert await redis(one).pttl('bridge:nodes:"room"') > 5000
-    await redis(one).delete('bridge:nodes:"room"')
+    assert await own.redis.pttl('bridge:nodes:"room"') > 5000
+    await own.redis.delete('bridge:nodes:"room"')
     assert not await one.beat()
 
 
 async def test_no_question_takes_longer_than_its_deadline(own):
     one = await own("one")
-    own.server.command("CLIENT", "PAUSE", "3000")
-    with pytest.raises(StoreUnavailable):
+    with asleep(own.server), pytest.raises(StoreUnavailable):
         async with asyncio.timeout(30):
             await one.claim(claim())
 
 
-async def test_as_many_may_ask_at_once_as_want_to_over_few_connections(own):
+async def test_as_many_may_ask_at_once_as_want_to_over_few_connections(own, patient):  # noqa: ARG001
     one = await own("one")
     found = await asyncio.gather(*(one.claim(claim(f"t-{n}", request_id=n, limit=999)) for n in range(100)))
     assert len(found) == 100
-    assert (await redis(one).info("clients"))["connected_clients"] <= 40
+    assert (await own.redis.info("clients"))["connected_clients"] <= 40
 
 
 async def test_a_batch_that_can_never_be_kept_holds_up_no_other_turn(own):
     one = await own("one")
     await one.claim(claim("t-1"))
     await one.claim(claim("t-2", request_id="r-2"))
-    await redis(one).set("bridge:journal:t-1", "not a stream")
+    await own.redis.set("bridge:journal:t-1", "not a stream")
     bad, good = (one.append(turn, 1, batches(1)[0]) for turn in ("t-1", "t-2"))
     async with asyncio.timeout(30):
         assert (await good).kept is Kept.OK
@@ -157,7 +156,7 @@ async def test_an_inbox_cut_beyond_what_was_read_says_so_and_goes_on(own):
     said = await say(one, "room", USER)
     assert await anext(heard) == said
     said = [await say(one, "room", USER) for _ in range(30)]
-    await redis(one).xtrim("bridge:inbox:two", maxlen=5, approximate=False)
+    await own.redis.xtrim("bridge:inbox:two", maxlen=5, approximate=False)
     async with asyncio.timeout(30):
         assert [await anext(heard) for _ in range(6)] == [Lost(), *said[-5:]]
 
@@ -169,8 +168,8 @@ async def test_an_inbox_that_stepped_back_is_read_again(own):
     for _ in range(5):
         await say(one, "room", USER)
         await anext(heard)
-    await redis(one).delete("bridge:inbox:two")  # as a replica that lagged behind knows it
-    await redis(one).hincrby("bridge:node:two", "letters", -3)
+    await own.redis.delete("bridge:inbox:two")  # as a replica that lagged behind knows it
+    await own.redis.hincrby("bridge:node:two", "letters", -3)
     async with asyncio.timeout(30):
         assert await anext(heard) == Lost()
         said = await say(one, "room", USER)
@@ -188,7 +187,7 @@ async def test_a_second_reader_goes_on_where_the_first_stood(own):
 async def test_a_turn_kept_anew_has_its_answer_s_name_and_its_stop(own):
     one = await own("one")
     await one.claim(claim())
-    await redis(one).flushall()
+    await own.redis.flushall()
     taken = Taken(1, claim(), Transcript("t-1", "r-1"), "", stop=True)
     assert await one.restore(taken, Batch(1, [MessageStart(*IDS)])) is Kept.OK
     assert await one.find("room", message_id="m-1") == "t-1"
@@ -207,7 +206,7 @@ async def test_an_end_kept_anew_leaves_its_place_in_the_room(own):
 
 async def test_an_end_kept_anew_is_not_silent_for_who_entered_before(own):
     one, two = await own("one"), await own("two")
-    await redis(one).flushall()
+    await own.redis.flushall()
     await two.beat()
     assert await two.enter("room") == Entered([])
     taken = Taken(1, claim(), Transcript("t-1", "r-1"), "", stop=False)
@@ -240,7 +239,7 @@ async def test_a_cancelled_question_is_cancelled(own):
         asking = asyncio.create_task(ask())
         await asyncio.sleep(0.005)
         asking.cancel()
-        done, _ = await asyncio.wait({asking}, timeout=0.5)
+        done, _ = await asyncio.wait({asking}, timeout=30)
         assert done
 
 
@@ -300,7 +299,7 @@ async def test_after_a_failover_that_lost_letters_the_next_one_says_so(own):
     for _ in range(5):
         await say(one, "room", USER)
         await anext(heard)
-    await redis(one).hincrby("bridge:node:two", "letters", -3)
+    await own.redis.hincrby("bridge:node:two", "letters", -3)
     said = await say(one, "room", USER)
     async with asyncio.timeout(30):
         assert [await anext(heard), await anext(heard)] == [Lost(), said]
@@ -313,7 +312,7 @@ async def test_a_poisoned_inbox_costs_its_node_a_repair_and_others_nothing(own):
     heard = two.letters()
     said = await say(one, "room", USER)
     assert await anext(heard) == said
-    await redis(one).set("bridge:inbox:two", "no stream")
+    await own.redis.set("bridge:inbox:two", "no stream")
     await one.claim(claim())
     for batch in batches(2):
         assert (await one.append("t-1", 1, batch)).kept is Kept.OK
@@ -322,28 +321,40 @@ async def test_a_poisoned_inbox_costs_its_node_a_repair_and_others_nothing(own):
     assert [letter.batch.number for letter in (await letters(three, 3))[1:]] == [1, 2]
 
 
-async def test_a_node_that_was_only_busy_takes_over_at_once(own):
-    one, two = await own("one", lease_s=1.0), await own("two", lease_s=1.0)
+async def overdue_beside(own):
+    """Return a node that was in touch for long, beside a turn whose lease has expired."""
+    one, two = await own("one", lease_s=60.0), await own("two", lease_s=60.0)
+    two._in_touch_since_ms = LONG_AGO_MS
     await one.claim(claim())
-    await asyncio.sleep(1.2)
-    asked_at_s = asyncio.get_running_loop().time()
-    while not await two.overdue():
-        await two.beat()
-    assert asyncio.get_running_loop().time() - asked_at_s < 0.9
+    await own.redis.zadd("bridge:leases", {"t-1": LONG_AGO_MS}, xx=True)
+    return two
 
 
-async def test_a_node_that_redis_did_not_answer_gives_the_owners_a_lease_to_come_back(own):
-    one, two = await own("one", lease_s=0.6), await own("two", lease_s=0.6)
-    await asyncio.sleep(0.7)
-    await two.beat()
-    await one.claim(claim())
-    async with asleep(own.server, 0.9):
-        await two.beat()
+async def test_a_node_that_was_only_busy_takes_over_with_its_next_beat(own):
+    two = await overdue_beside(own)
+    two._beaten_at_ms = LONG_AGO_MS
     assert await two.overdue() == []
-    async with asyncio.timeout(30):
-        while not await two.overdue():
-            await asyncio.sleep(0.05)
-            await two.beat()
+    await two.beat()
+    assert await two.overdue()
+
+
+async def unanswered(server, store):
+    with asleep(server), pytest.raises(StoreUnavailable):
+        await store.beat()
+
+
+async def answered_late(server, store):  # noqa: ARG001
+    store._touch(store._beaten_at_ms, waited_s=31.0)
+
+
+@pytest.mark.parametrize("outage", [unanswered, answered_late])
+async def test_a_node_that_redis_did_not_answer_gives_the_owners_a_lease_to_come_back(own, outage):
+    two = await overdue_beside(own)
+    await outage(own.server, two)
+    await two.beat()
+    assert await two.overdue() == []
+    two._in_touch_since_ms = LONG_AGO_MS  # that lease is over
+    assert await two.overdue()
 
 
 async def live(store):
@@ -413,20 +424,21 @@ async def test_trouble_loses_no_order_and_repeats_none(own, trouble):
 
 async def test_an_order_that_redis_was_too_late_to_answer_is_put_once(own):
     one, two = await own("one"), await own("two")
-    async with asleep(own.server, 1.5):
+    with asleep(own.server):
         for number in range(3):
             one.order(str(number))
+        await asyncio.sleep(2 * ANSWER_S)
     assert await no_more(two, 3) == [Ordered("one", str(number)) for number in range(3)]
 
 
 async def test_orders_that_redis_will_never_take_are_counted_and_forgotten(own):
     one, two = await own("one"), await own("two")
-    await redis(one).lpush("bridge:ordered:one", "no number")
+    await own.redis.lpush("bridge:ordered:one", "no number")
     one.order("1")
     async with asyncio.timeout(30):
         while not one._outbox.refused:
             await asyncio.sleep(0.01)
-    await redis(one).delete("bridge:ordered:one")
+    await own.redis.delete("bridge:ordered:one")
     one.order("2")
     assert await letters(two, 1) == [Ordered("one", "2")]
 
