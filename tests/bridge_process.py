@@ -39,7 +39,7 @@ async def node(backend, redis, **given):
         *command, env={**clean, **settings}, stderr=asyncio.subprocess.PIPE
     )
     started = NodeProcess(process)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not started.address:
             said = json.loads(await process.stderr.readline())
             if "process" not in said:  # of several, their parent says when all are there

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent / "legacy_chat_server"
-START_S = ANSWER_S = 20.0
+START_S = ANSWER_S = 60.0
 
 
 class NodeProcess:

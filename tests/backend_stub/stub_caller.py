@@ -97,7 +97,7 @@ class Caller:
 
     async def rows(self, count, statuses, room="42"):
         """Wait until so many messages of a room have one of the statuses."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len(rows := await self.now(statuses, room)) < count:
                 await asyncio.sleep(0.01)
         return rows
@@ -107,7 +107,7 @@ class Caller:
         return [row for row in (await self.room(room))["messages"] if row["status"] in statuses]
 
 
-async def until(holds, limit_s=2):
-    async with asyncio.timeout(limit_s):
+async def until(holds):
+    async with asyncio.timeout(60):
         while not holds():
             await asyncio.sleep(0.01)

@@ -7,9 +7,12 @@ from backend_stub.errors import HistoryError
 from backend_stub.history import History
 from backend_stub.model import Pace
 
+LONG_S = 200.0
+"""Longer than any machine stands still, and than a test takes."""
+
 
 class SlowHistory(History):
-    """Stores once it is let to, and can fail at it; tells what came when."""
+    """Stores once it is let to, and can fail at it; tells what came."""
 
     def __init__(self, url):
         super().__init__(url)
@@ -18,7 +21,7 @@ class SlowHistory(History):
         self.fails = False
 
     async def add(self, message):
-        self.asked.append((message.role, asyncio.get_running_loop().time()))
+        self.asked.append(message.role)
         if self.fails:
             raise HistoryError("unable to store a message; planted")
         await self.let.wait()
@@ -53,23 +56,20 @@ async def test_a_prompt_is_stored_before_its_answer(start, session, slow):
     caller = Caller(session, await start(history=slow))
     await caller.stream()
     await asyncio.sleep(0.01)
-    assert [role for role, _ in slow.asked] == ["user"]
+    assert slow.asked == ["user"]
     slow.let.set()
     assert [message["role"] for message in await caller.stored(2)] == ["user", "assistant"]
 
 
 async def test_the_prompt_is_stored_after_the_start_and_long_before_the_end(start, session, slow):
     slow.let.set()
-    caller = Caller(session, await start(history=slow, pace=Pace(5, 0, 1.5)))
-    began_s = asyncio.get_running_loop().time()
+    caller = Caller(session, await start(history=slow, pace=Pace(5, 0, LONG_S)))
     async with caller.post() as response:
         await response.content.readuntil(b"\n\n")
         await until(lambda: slow.asked)
-        role, at_s = slow.asked[0]
-        assert role == "user"
-        assert at_s - began_s < 1.5
+        assert slow.asked[0] == "user"
         assert (await caller.stored(1))[0]["content"] == "Hi"
-        await response.read()
+        response.close()
 
 
 async def test_the_prompt_of_a_stream_that_did_not_start_is_not_stored(start, session, slow):
@@ -80,11 +80,13 @@ async def test_the_prompt_of_a_stream_that_did_not_start_is_not_stored(start, se
 
 
 async def test_the_complete_call_stores_its_prompt_while_it_waits(start, session):
-    caller = Caller(session, await start(pace=Pace(5, 0, 0.15)))
-    call = asyncio.create_task(caller.complete())
+    caller = Caller(session, await start())
+    call = asyncio.create_task(caller.complete(firstTokenSeconds=LONG_S))
     assert [message["role"] for message in await caller.stored(1)] == ["user"]
-    _, message = await call
-    assert (await caller.stored(2))[1] == message | {"status": "success"}
+    call.cancel()
+    await asyncio.wait({call})
+    _, message = await caller.complete(roomId=43)
+    assert (await caller.stored(2, "43"))[1] == message | {"status": "success"}
 
 
 async def test_a_database_that_fails_stops_no_stream(start, session, slow, caplog):
@@ -155,7 +157,7 @@ async def test_a_caller_that_resumes_says_that_it_has_the_start(start, session):
 
 
 async def test_a_caller_that_was_cut_resumes_the_running_answer(start, session):
-    backend = await start(pace=Pace(20, 100, 0), grace_s=1)
+    backend = await start(pace=Pace(20, 100, 0), grace_s=LONG_S)
     caller = Caller(session, backend)
     begun = await caller.leave(frames=6)
     await until(lambda: backend.tally.dropped_by_caller == 1)
@@ -184,18 +186,18 @@ async def test_an_answer_goes_on_while_one_caller_stays(start, session):
     backend = await start(pace=Pace(20, 100, 0), grace_s=0.05)
     caller = Caller(session, backend)
     staying = asyncio.create_task(caller.stream())
+    await until(lambda: backend.tally.open_streams == 1)
     await caller.leave(frames=4)
     assert (await staying).kinds[-1] == "finish"
 
 
 async def test_stopping_stores_what_there_is(start, session):
-    backend = await start(pace=Pace(1000, 100, 0))
+    backend = await start(pace=Pace(1000, 5, 0))
     caller = Caller(session, backend)
     call = asyncio.create_task(caller.stream())
     await caller.stored(1)
-    began_s = asyncio.get_running_loop().time()
-    await backend.stop()
-    assert asyncio.get_running_loop().time() - began_s < 4
+    async with asyncio.timeout(60):  # its answer would take 200 s
+        await backend.stop()
     heard = await call
     assert heard.kinds[-1] == "abort"
     await backend.start()
@@ -205,9 +207,8 @@ async def test_stopping_stores_what_there_is(start, session):
 async def test_a_database_that_hangs_does_not_hold_the_end(start, session, slow):
     backend = await start(history=slow)
     await Caller(session, backend).stream()
-    began_s = asyncio.get_running_loop().time()
-    await backend.stop()
-    assert asyncio.get_running_loop().time() - began_s < 4
+    async with asyncio.timeout(60):
+        await backend.stop()
 
 
 async def every_row(caller):
@@ -224,7 +225,7 @@ async def test_many_answers_are_stored_once_each(caller):
         return await caller.complete(requestId=f"r{number}")
 
     await asyncio.gather(*(ask(number) for number in range(60)), *(ask(number) for number in range(60)))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while len(rows := await every_row(caller)) < 120:
             await asyncio.sleep(0.05)
     assert len(rows) == 120

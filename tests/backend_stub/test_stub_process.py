@@ -32,7 +32,7 @@ def assert_ends_on(process, number):
     with urllib.request.urlopen(f"{address}/healthz") as response:  # noqa: S310
         assert response.status == 200
     process.send_signal(number)
-    assert process.wait(10) == 0  # at once, where the machine is not busy
+    assert process.wait(60) == 0
     assert process.stderr.read() == ""
 
 

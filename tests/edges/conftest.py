@@ -1,5 +1,8 @@
 """A bridge in front of a scripted backend, for each test a new one."""
 
+import time
+from types import SimpleNamespace
+
 import pytest
 from aiohttp import web
 from loopback import Script, running
@@ -24,3 +27,12 @@ async def script():
 async def bridge(script):
     async with running(script) as app:
         yield app
+
+
+@pytest.fixture
+def wall(monkeypatch):
+    """The clock by which tokens end; the test moves it."""
+    wall = SimpleNamespace(ahead_s=0.0)
+    wall.time = lambda: time.time() + wall.ahead_s
+    monkeypatch.setattr("bridge.border.time", wall)
+    return wall

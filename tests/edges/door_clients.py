@@ -44,7 +44,7 @@ class WebSocketClient(Listener):
 
     async def __aexit__(self, *_):
         await self.ws.close()
-        await asyncio.wait({self.reader}, timeout=20)
+        await asyncio.wait({self.reader}, timeout=60)
         await self.session.close()
 
     async def say(self, frame):
@@ -54,11 +54,11 @@ class WebSocketClient(Listener):
         ack = len(self.acks)
         self.acks[ack] = asyncio.get_running_loop().create_future()
         await self.say({"event": event, "data": data, "ack": ack})
-        return await asyncio.wait_for(self.acks[ack], 20)
+        return await asyncio.wait_for(self.acks[ack], 60)
 
     async def drop(self):
         self.ws._response.connection.transport.abort()
-        await asyncio.wait({self.reader}, timeout=20)
+        await asyncio.wait({self.reader}, timeout=60)
 
     async def _read(self):
         async for message in self.ws:

@@ -89,7 +89,7 @@ class Listener:
         return [data for data in self.of("new_message") if data["role"] == "assistant"]
 
     async def until(self, name, count=1):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(self.of(name)) < count:
                 self.changed.clear()
                 await self.changed.wait()
@@ -106,14 +106,14 @@ class Client(Listener):
         self.sio.on("*", self._told)
 
     async def __aenter__(self):
-        await self.sio.connect(self.address, auth=self.auth, transports=["websocket"], wait_timeout=30)
+        await self.sio.connect(self.address, auth=self.auth, transports=["websocket"], wait_timeout=60)
         return self
 
     async def __aexit__(self, *_):
         await self.sio.disconnect()
 
     async def call(self, name, data=None):
-        return await self.sio.call(name, data, timeout=20)
+        return await self.sio.call(name, data, timeout=60)
 
     def _told(self, name, data):
         self._hear(name, data)  # which a test may have replaced since
@@ -150,7 +150,7 @@ class PollingClient(Listener):
         number = len(self.acks)
         self.acks[number] = asyncio.get_running_loop().create_future()
         await self.post(f"42{number}{json.dumps([name] if data is None else [name, data])}")
-        return await asyncio.wait_for(self.acks[number], 20)
+        return await asyncio.wait_for(self.acks[number], 60)
 
     async def _get(self):
         async with self.session.get(self.url) as answer:

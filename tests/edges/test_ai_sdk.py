@@ -24,7 +24,7 @@ class UseChat:
         self.told = []
 
     async def until(self, seen):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 for line in self.told:
                     if seen(line):
@@ -72,7 +72,7 @@ async def use_chat(address, **options):
     finally:
         with contextlib.suppress(ConnectionError):
             process.stdin.write(b'{"close": true}\n')
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await process.wait()
 
 

@@ -102,7 +102,7 @@ async def test_a_failure_is_a_status_where_the_answer_is_complete(bridge, script
 async def test_a_backend_that_fails_unstreamed_is_told_at_once(script, http):
     script.url += "/nowhere"
     async with (
-        asyncio.timeout(20),
+        asyncio.timeout(60),
         running(script, chat_streaming_enabled=False) as bridge,
         http.post(f"{bridge.address}/messages/", json=ASK) as answer,
     ):
@@ -134,7 +134,7 @@ async def test_who_waits_for_the_complete_message_of_a_node_that_goes_down_may_a
     bridge, script, http
 ):
     asked = asyncio.create_task(http.post(f"{bridge.address}/messages/", json=ASK))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not script.requests:
             await asyncio.sleep(0.01)
     await bridge._connections.end_all(spread_s=0.0, flush_s=0.3)

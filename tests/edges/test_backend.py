@@ -204,7 +204,7 @@ async def test_leaving_a_stream_closes_the_connection(backend, server):
     server.pieces = [HELLO[:60], asyncio.Event().wait]
     async with backend.stream(PROMPT) as events:
         await anext(events)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await server.closed.wait()
 
 
@@ -354,7 +354,7 @@ async def test_an_answer_that_is_whole_does_not_wait_for_the_connection_to_end(s
     backend = backend_at(server.url, "chat_completions")
     chunk = {"choices": [{"index": 0, "delta": {"content": "Hello"}, "finish_reason": "stop"}]}
     server.pieces = [frames(chunk), asyncio.Event().wait]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         assert await told(backend) == [Started(None), Delta("Hello"), Finished("stop")]
     await backend.close()
 

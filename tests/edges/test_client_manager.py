@@ -81,7 +81,7 @@ class Server:
             await asyncio.sleep(0.3)
 
     async def until(self, holds):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not holds():
                 await asyncio.sleep(0.01)
 
@@ -144,7 +144,7 @@ async def test_a_node_hears_from_its_start_before_any_client_ever_came(pair):
     await two.until(lambda: two.obeyed == 1)
     async with clients(two) as (client,):
         client.sio.on("ask", lambda: "yes")
-        assert await one.sio.call("ask", to=client.sid, timeout=30) == "yes"
+        assert await one.sio.call("ask", to=client.sid, timeout=60) == "yes"
         assert await numbers(client, 0) == []
 
 
@@ -199,7 +199,7 @@ async def test_a_client_of_another_node_is_disconnected_behind_what_it_was_told(
         await one.sio.disconnect(b.sid)
         await one.sio.disconnect("never-was")
         await one.sio.emit("n", 2)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await gone.wait()
         await c.until("n")
         assert await numbers(b, 1) == [1]
@@ -219,7 +219,7 @@ async def test_a_handler_that_hangs_deafens_nobody(pair):
 
     async with clients(two, two) as (a, b):
         await one.sio.disconnect(a.sid)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await hangs.wait()
         await one.sio.emit("n", 1)
         assert await numbers(b, 1) == [1]
@@ -231,9 +231,9 @@ async def test_a_client_of_another_node_answers_a_callback_once(pair):
     async with clients(one, two) as (a, b):
         for client in (a, b):
             client.sio.on("ask", lambda *said: ("yes", *said))
-        assert await one.sio.call("ask", "there?", to=b.sid, timeout=30) == ("yes", "there?")
-        assert await one.sio.call("ask", b"\x00", to=b.sid, timeout=30) == ("yes", b"\x00")
-        assert await one.sio.call("ask", ("here", 2), to=a.sid, timeout=30) == ("yes", "here", 2)
+        assert await one.sio.call("ask", "there?", to=b.sid, timeout=60) == ("yes", "there?")
+        assert await one.sio.call("ask", b"\x00", to=b.sid, timeout=60) == ("yes", b"\x00")
+        assert await one.sio.call("ask", ("here", 2), to=a.sid, timeout=60) == ("yes", "here", 2)
         answered = []
         await one.sio.emit("ask", to="lobby", callback=lambda *said: answered.append(said))
         await one.until(lambda: answered)
@@ -255,7 +255,7 @@ async def test_a_callback_that_fails_costs_nothing_but_itself(pair):
         await one.sio.emit("ask", to=client.sid, callback=fails)
         await one.until(lambda: one.faults)
         assert isinstance(one.faults[0], LookupError)
-        assert await one.sio.call("ask", to=client.sid, timeout=30) == "yes"
+        assert await one.sio.call("ask", to=client.sid, timeout=60) == "yes"
 
 
 async def test_callbacks_that_nobody_answers_are_forgotten(pair, monkeypatch):
@@ -278,11 +278,11 @@ async def test_an_answer_nobody_asked_for_is_not_minded(pair):
     one, _ = pair
     async with clients(one) as (client,):
         client.sio.on("ask", lambda: "yes")
-        assert await one.sio.call("ask", to=client.sid, timeout=30) == "yes"
+        assert await one.sio.call("ask", to=client.sid, timeout=60) == "yes"
         for packet in ("30[]", "31[1]", '399{"a":1}'):
             await client.sio.eio.send(packet)
         for _ in range(2):  # the first answer comes behind those
-            assert await one.sio.call("ask", to=client.sid, timeout=30) == "yes"
+            assert await one.sio.call("ask", to=client.sid, timeout=60) == "yes"
 
 
 @pytest.mark.parametrize(
@@ -348,7 +348,7 @@ async def test_an_emit_never_waits_for_redis_and_arrives_when_it_is_back(tmp_pat
         ):
             redis.kill()
             for number in range(100):
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     await one.sio.emit("n", number)
             assert await numbers(a, 100) == list(range(100))
             redis.start()

@@ -44,7 +44,7 @@ class Page:
         self.told = []
 
     async def until(self, seen):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not (self.told and seen(self.told[-1])):
                 self.told.append(json.loads(await self.process.stdout.readline()))
         return self.told[-1]
@@ -78,7 +78,7 @@ async def page(address, way, *, connects=True, **options):
     finally:
         with contextlib.suppress(ConnectionError):
             shown.call("exit")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await process.wait()
 
 

@@ -179,7 +179,7 @@ async def test_junk_and_faults_cost_nothing_but_themselves_and_all_that_is_asked
     crowd, faults, answered = OneSocket(), Faults(), []
     door = ClusterServers(line, crowd, faults, uid="bridge-1", answered=lambda *said: answered.append(said))
     running = asyncio.create_task(door.run())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await line.given.wait()
         while len(line.said) < 2:
             await asyncio.sleep(0)

@@ -104,7 +104,7 @@ def counts(bridge, *names):
 
 
 async def until(bridge, name, value):
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while counts(bridge, name) != [value]:
             await asyncio.sleep(0.01)
 

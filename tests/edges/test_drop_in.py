@@ -91,7 +91,7 @@ async def bridge(chat):
 
 @pytest.fixture
 async def http():
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30)) as session:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(60)) as session:
         yield session
 
 
@@ -356,7 +356,7 @@ async def test_a_post_with_a_query_is_passed_on(bridge, http):
 async def test_a_room_that_is_busy_and_a_bridge_that_drains_pass_on(chat, http):
     async with running(chat, turns_per_room=1, drain_s=5) as bridge:
         first = asyncio.create_task(posted(http, bridge))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not chat.calls:
                 await asyncio.sleep(0.01)
         assert (await posted(http, bridge, {**POST, "requestId": "q-2"}))[1]["mood"] == "good"

@@ -132,7 +132,7 @@ class Line:
             await self.ws.send_str("40")
         self.number += 1
         await self.ws.send_str(packet.replace("#", str(self.number), 1))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             async for message in self.ws:
                 kind, _, ack = message.data.partition("[")
                 if kind == f"43{self.number}":

@@ -16,7 +16,7 @@ def port_of(bridge):
     return int(bridge.address.rpartition(":")[2])
 
 
-async def answered(bridge, sent=b"", within_s=30):
+async def answered(bridge, sent=b"", within_s=60):
     """Send bytes over TCP; return what came until the other side closed."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port_of(bridge))
     try:
@@ -47,7 +47,7 @@ async def websocket(bridge, query=""):
         yield ws
 
 
-async def closes(ws, within_s=30):
+async def closes(ws, within_s=60):
     """Wait until the other side closes; return the texts that came before."""
     async with asyncio.timeout(within_s):
         return [message.data async for message in ws]
@@ -55,7 +55,7 @@ async def closes(ws, within_s=30):
 
 async def until_empty(bridge):
     """Nothing of a connection is left."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while bridge.sio.eio.sockets or bridge.sio.environ or bridge._border.admission._addresses:
             await asyncio.sleep(0.01)
     assert not bridge._rooms.devices
@@ -76,14 +76,14 @@ async def until_empty(bridge):
     ids=["silent", "half a head", "half a second head"],
 )
 async def test_a_head_that_does_not_come_ends_its_connection(script, begun):
-    async with running(script, header_s=0.3) as bridge:
+    async with running(script, header_s=1.0) as bridge:
         if begun.endswith(b"\r\n\r\n"):
             reader, writer = await asyncio.open_connection("127.0.0.1", port_of(bridge))
             writer.write(begun)
             await reader.readuntil(b'{"ok": true}')
-            await asyncio.sleep(0.5)  # an idle connection may stay
+            await asyncio.sleep(1.5)  # an idle connection may stay
             writer.write(b"GET /hea")
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 assert await reader.read() == b""
             writer.close()
         else:
@@ -91,9 +91,9 @@ async def test_a_head_that_does_not_come_ends_its_connection(script, begun):
 
 
 async def test_a_connection_that_waits_for_its_answer_is_not_late(script):
-    async with running(script, header_s=0.2) as bridge, polling(bridge) as (session, url):
+    async with running(script, header_s=1.0) as bridge, polling(bridge) as (session, url):
         poll = asyncio.create_task(session.get(url))
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1.5)
         async with session.post(url, data=b"40") as answer:
             assert answer.status == 200
         async with await poll as answer:
@@ -101,8 +101,8 @@ async def test_a_connection_that_waits_for_its_answer_is_not_late(script):
 
 
 async def test_a_websocket_is_not_late(script):
-    async with running(script, header_s=0.2) as bridge, Client(bridge.address) as client:
-        await asyncio.sleep(0.5)
+    async with running(script, header_s=1.0) as bridge, Client(bridge.address) as client:
+        await asyncio.sleep(1.5)
         assert (await client.call("join_room", {"roomId": 1}))["ok"]
 
 
@@ -120,13 +120,13 @@ async def test_who_makes_no_connect_is_closed(script, kind):
             async with websocket(bridge) as ws:
                 assert [text[:1] for text in await closes(ws)] == ["0"]
         else:
-            async with polling(bridge) as (session, url), asyncio.timeout(30), session.get(url) as answer:
+            async with polling(bridge) as (session, url), asyncio.timeout(60), session.get(url) as answer:
                 assert answer.status in (200, 400)
         await until_empty(bridge)
 
 
 async def test_a_refused_connect_does_not_stop_the_deadline(script):
-    async with running(script, handshake_s=0.5, auth="closed") as bridge, websocket(bridge) as ws:
+    async with running(script, handshake_s=1.5, auth="closed") as bridge, websocket(bridge) as ws:
         await ws.send_str("40")
         heard = await closes(ws)
         assert heard[1].startswith("44")
@@ -135,7 +135,7 @@ async def test_a_refused_connect_does_not_stop_the_deadline(script):
 async def test_many_silent_connections_keep_nobody_out(script):
     async with running(script) as bridge:
         silent = [await asyncio.open_connection("127.0.0.1", port_of(bridge)) for _ in range(200)]
-        async with asyncio.timeout(30), Client(bridge.address) as client:
+        async with asyncio.timeout(60), Client(bridge.address) as client:
             assert (await client.call("join_room", {"roomId": 1}))["ok"]
         for _, writer in silent:
             writer.close()
@@ -212,7 +212,7 @@ HEADS = [
 @pytest.mark.parametrize("head", HEADS, ids=lambda head: repr(head)[:30])
 async def test_a_malformed_head_is_answered_without_a_trace_of_it(script, caplog, capsys, head):
     caplog.set_level(logging.DEBUG)
-    async with running(script, header_s=0.5, body_s=0.5) as bridge:
+    async with running(script, header_s=1.0, body_s=1.0) as bridge:
         reply = await answered(bridge, head)
         assert reply[9:10] in (b"4", b"")
         async with Client(bridge.address) as client:
@@ -253,12 +253,12 @@ async def test_what_is_no_engine_io_is_answered_with_400(bridge, method, query):
 
 async def test_two_polls_at_once_end_the_session(bridge):
     async with polling(bridge) as (session, url):
-        first = asyncio.create_task(session.get(url))
-        await asyncio.sleep(0.1)
-        async with session.get(url) as answer:
-            assert answer.status == 400
-        async with asyncio.timeout(30), await first as answer:
-            assert answer.status in (200, 400)
+        async with asyncio.timeout(60):
+            answers = await asyncio.gather(session.get(url), session.get(url))
+        statuses = {answer.status for answer in answers}
+        assert 400 in statuses <= {200, 400}
+        for answer in answers:
+            answer.release()
         async with session.get(url) as answer:
             assert answer.status == 400
 
@@ -269,7 +269,7 @@ async def test_a_poll_is_answered_when_its_client_closes(bridge):
         await asyncio.sleep(0.1)
         async with session.post(url, data=b"1") as answer:
             assert answer.status == 200
-        async with asyncio.timeout(30), await poll as answer:
+        async with asyncio.timeout(60), await poll as answer:
             assert answer.status in (200, 400)
         async with session.get(url) as answer:
             assert answer.status == 400
@@ -283,22 +283,22 @@ async def test_a_session_is_upgraded_and_then_no_more_polled(bridge):
             assert (await answer.text()).startswith("40")
         async with session.ws_connect(url.replace("polling", "websocket")) as ws:
             await ws.send_str("2probe")
-            assert await ws.receive_str(timeout=30) == "3probe"
+            assert await ws.receive_str(timeout=60) == "3probe"
             await ws.send_str("5")
             await ws.send_str('421["join_room",{"roomId":1}]')
-            assert (await ws.receive_str(timeout=30)).startswith("431")
+            assert (await ws.receive_str(timeout=60)).startswith("431")
             async with session.get(url) as answer:
                 assert answer.status == 400
             with pytest.raises(aiohttp.WSServerHandshakeError):
                 await session.ws_connect(url.replace("polling", "websocket"))
             await ws.send_str('422["join_room",{"roomId":1}]')
-            assert (await ws.receive_str(timeout=30)).startswith("432")
+            assert (await ws.receive_str(timeout=60)).startswith("432")
 
 
 async def test_the_heartbeat_ends_who_does_not_answer(script):
     async with running(script, ping_interval_s=0.2, ping_timeout_s=0.3) as bridge, websocket(bridge) as ws:
         await ws.send_str("40")
-        heard = await closes(ws, within_s=30)
+        heard = await closes(ws, within_s=60)
         assert "2" in heard
 
 
@@ -320,9 +320,9 @@ async def test_an_unknown_namespace_is_refused_by_name(bridge, connect):
     async with websocket(bridge) as ws:
         await ws.receive_str()
         await ws.send_str(connect)
-        assert await ws.receive_str(timeout=30) == '44/random,{"message":"Invalid namespace"}'
+        assert await ws.receive_str(timeout=60) == '44/random,{"message":"Invalid namespace"}'
         await ws.send_str("40")
-        assert (await ws.receive_str(timeout=30)).startswith('40{"sid":')
+        assert (await ws.receive_str(timeout=60)).startswith('40{"sid":')
 
 
 @pytest.mark.parametrize(
@@ -376,7 +376,7 @@ async def test_the_connect_is_answered_before_the_event_behind_it(bridge):
     async with websocket(bridge) as ws:
         await ws.send_str("40")
         await ws.send_str('421["join_room",{"roomId":1}]')
-        kinds = [(await ws.receive_str(timeout=30))[:2] for _ in range(3)]
+        kinds = [(await ws.receive_str(timeout=60))[:2] for _ in range(3)]
         assert kinds[1:] == ["40", "43"]
 
 
@@ -395,7 +395,7 @@ async def test_attachments_are_refused_and_not_kept(bridge):
         await ws.receive_str()
         await ws.send_str('451-7["send_message",{"_placeholder":true,"num":0}]')
         await ws.send_bytes(b"x" * 1_000_000)
-        ack = await ws.receive_str(timeout=30)
+        ack = await ws.receive_str(timeout=60)
         assert json.loads(ack[3:])[0]["error"]["code"] == "binary_refused"
         assert not bridge.sio._binary_packet
 

@@ -122,7 +122,7 @@ async def test_a_turn_is_counted_once_and_measured_hop_by_hop(script):
         await client.call("resume", {"roomId": 1, "messageId": "m-r-1", "seq": 1})
         await client.call("resume", {"roomId": 1, "messageId": "nobody", "seq": 1})
         await bridge.flag.change(Edit(25), Reason())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not (seen := await figures(bridge)).get(("bridge_turns_total", "stop", "streaming")):
                 await asyncio.sleep(0.01)
     expected = {
@@ -157,7 +157,7 @@ async def test_the_complete_path_and_its_errors_are_counted_apart(script):
         await client.call("join_room", {"roomId": 1})
         await client.call("send_message", {"roomId": 1, "content": "x"})
         await client.until("new_message", 2)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not (seen := await figures(bridge)).get(("bridge_turns_total", "stop", "complete")):
                 await asyncio.sleep(0.01)
         assert ("bridge_time_to_first_chunk_seconds_count", "written") not in seen

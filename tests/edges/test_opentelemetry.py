@@ -44,7 +44,7 @@ class Spans(InMemorySpanExporter):
         return self.get_finished_spans()
 
     async def one(self):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not self.all:
                 await asyncio.sleep(0.01)
         (span,) = self.all
@@ -106,7 +106,7 @@ async def test_a_turn_is_one_span_that_the_backends_call_is_a_part_of(script, sp
     assert times == sorted(times)
     assert times[-1] - times[-2] >= 0.2e9
     attributes = dict(span.attributes)
-    assert 0 < attributes.pop("gen_ai.response.time_to_first_chunk") < 10
+    assert 0 < attributes.pop("gen_ai.response.time_to_first_chunk") < 60
     assert attributes.pop("bridge.turn.id")
     assert attributes.pop("server.port") == int(script.url.rpartition(":")[2])
     assert attributes == {
@@ -282,6 +282,7 @@ async def test_spans_leave_to_the_collector_that_the_environment_names(script, m
         got.append(ExportTraceServiceRequest.FromString(await request.read()))
         return web.Response()
 
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "600000")
     async with collector(take, monkeypatch), one_turn(script):
         assert not got  # it leaves with others, here as the process goes down
     (resource,) = got[0].resource_spans
@@ -328,10 +329,10 @@ async def test_a_collector_that_hangs_does_not_hold_the_process(script, monkeypa
     async def hang(_):
         await asyncio.Event().wait()
 
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "200")
     async with collector(hang, monkeypatch), one_turn(script) as app:
-        began_s = time.monotonic()
-        await app._tracing.close()
-        assert time.monotonic() - began_s < 5  # the exporter's own deadline is 10
+        async with asyncio.timeout(60):  # sooner than the exporter by itself
+            await app._tracing.close()
 
 
 def test_without_the_extra_the_setting_is_refused(monkeypatch):

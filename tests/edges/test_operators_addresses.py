@@ -30,7 +30,7 @@ async def reasons(http, bridge):
 
 
 async def until(http, bridge, expected):
-    async with asyncio.timeout(DEAF_S + 20):
+    async with asyncio.timeout(DEAF_S + 60):
         while await reasons(http, bridge) != expected:
             await asyncio.sleep(0.1)
 

@@ -72,7 +72,7 @@ async def exchange(url, request):
     host, _, port = url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(request)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         answer = await reader.read()
     writer.close()
     head, _, body = answer.partition(b"\r\n\r\n")
@@ -187,7 +187,7 @@ async def test_an_answer_is_passed_on_piece_by_piece(backend, bridge):
     host, _, port = bridge.address.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(get(b"/stream"))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await reader.readuntil(b"first")
         backend.more.set()
         await reader.readuntil(b"second")
@@ -208,7 +208,7 @@ async def test_a_caller_that_goes_away_ends_the_backends_call(backend, bridge, a
     host, _, port = bridge.address.removeprefix("http://").partition(":")
     _, writer = await asyncio.open_connection(host, int(port))
     writer.write(post())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await backend.came.wait()
         writer.close()
         await backend.closed.wait()

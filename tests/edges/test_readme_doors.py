@@ -29,7 +29,7 @@ async def test_curl_hears_and_asks(bridge, script):
     hears, says, streams, waits = CURLS
     listening = await curl(hears, bridge.address)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert (await listening.stdout.readline()).startswith(b"retry: ")
             answer(script)
             said, _ = await (await curl(says, bridge.address)).communicate()
@@ -55,5 +55,5 @@ async def test_the_frames_of_a_plain_websocket(bridge, script):
         answer(script)
         for frame, ack in zip(SAID, acks, strict=True):
             await client.say(frame)
-            assert (await asyncio.wait_for(ack, 20))["ok"]
+            assert (await asyncio.wait_for(ack, 60))["ok"]
         assert (await client.until("ai_message_end"))["content"] == "Hello"

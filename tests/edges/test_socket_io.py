@@ -93,7 +93,7 @@ async def test_a_device_that_comes_back_resumes(bridge, script):
         assert not second.of("ai_message_start")
 
 
-async def test_stop_closes_the_backend_call_within_a_second(bridge, script):
+async def test_stop_closes_the_backend_call(bridge, script):
     async with Client(bridge.address) as client, Client(bridge.address) as other:
         for each in (client, other):
             await each.call("join_room", {"roomId": 42})
@@ -102,7 +102,7 @@ async def test_stop_closes_the_backend_call_within_a_second(bridge, script):
         await client.until("ai_message_chunk")
         assert await other.call("stop_message", {"roomId": 42, "messageId": "m-r-1"}) == {"ok": True}
         assert (await client.until("ai_message_end"))["finishReason"] == "cancelled"
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await script.closed.wait()
 
 
@@ -127,7 +127,7 @@ async def test_a_wrong_auth_is_refused_with_a_code(bridge):
     async with aiohttp.ClientSession() as session, session.ws_connect(url) as ws:
         await ws.receive_str()
         await ws.send_str('40{"streaming":"yes"}')
-        refused = await ws.receive_str(timeout=30)
+        refused = await ws.receive_str(timeout=60)
     assert refused.startswith("44")
     assert json.loads(refused[2:])["data"] == {"code": "bad_auth", "retryable": False}
 
@@ -183,7 +183,7 @@ async def raw(bridge, *packets):
             for packet in ("40", *packets, '429["join_room",{"roomId":1}]'):
                 await (ws.send_bytes if isinstance(packet, bytes) else ws.send_str)(packet)
             heard = []
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while not heard or not heard[-1].startswith("439"):
                     message = await ws.receive()
                     assert message.type == aiohttp.WSMsgType.TEXT, heard
@@ -219,7 +219,7 @@ class SlowReader:
         await self.session.close()
 
     async def to_the_end(self):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while self.end is None:
                 text = await self.ws.receive_str()
                 if text.startswith("42["):
@@ -272,7 +272,7 @@ async def test_a_device_that_is_stuck_is_cut_off_and_the_others_hear_on(script):
         await reader.call("join_room", {"roomId": 1})
         stuck.transport.pause_reading()
         await flood(reader, script, 400)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while bridge._rooms.devices == 2:
                 await asyncio.sleep(0.05)
         assert len(reader.of("ai_message_chunk")) == 400

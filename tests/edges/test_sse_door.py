@@ -153,5 +153,5 @@ async def test_at_the_end_of_the_process_a_stream_ends_cleanly_and_late_ones_are
         async with Room(bridge.address, "room") as late:
             assert await late.over()
         assert late.retry_ms
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await bridge.stop()

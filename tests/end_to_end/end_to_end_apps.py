@@ -43,7 +43,7 @@ async def running(backend_url, profile="reference", **chosen):
 
 async def stored(backend, room_id, request_id):
     """Return the row of the answer that the backend has in its database, once its turn there is over."""
-    async with aiohttp.ClientSession() as session, asyncio.timeout(30):
+    async with aiohttp.ClientSession() as session, asyncio.timeout(60):
         while True:
             async with session.get(f"{backend.url}/chat/rooms/{room_id}/messages") as response:
                 rows = (await response.json())["messages"]
@@ -68,7 +68,7 @@ class Device:
         sio = socketio.AsyncClient(reconnection=False)
         device = cls(sio)
         sio.on("*", device._hear)
-        await sio.connect(address, transports=["websocket"], wait_timeout=30)
+        await sio.connect(address, transports=["websocket"], wait_timeout=60)
         try:
             await sio.call("join_room", {"roomId": room_id})
             yield device
@@ -113,7 +113,7 @@ class Device:
         )
 
     async def _first(self, found):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not found():
                 self._changed.clear()
                 await self._changed.wait()

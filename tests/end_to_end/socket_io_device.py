@@ -17,7 +17,7 @@ class NodeDevice:
         self.said = []
 
     async def until(self, seen):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 for line in self.said:
                     if seen(line):
@@ -27,7 +27,7 @@ class NodeDevice:
     async def call(self, emit, data):
         self.process.stdin.write(json.dumps({"emit": emit, "data": data}).encode() + b"\n")
         known = len([line for line in self.said if "ack" in line])
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len(acks := [line["ack"] for line in self.said if "ack" in line]) == known:
                 self.said.append(json.loads(await self.process.stdout.readline()))
         return acks[-1]
@@ -52,5 +52,5 @@ async def node_device(address, **options):
         yield device
     finally:
         process.stdin.write(b'{"close": true}\n')
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await process.wait()

@@ -29,8 +29,8 @@ async def test_a_page_at_one_node_sees_every_node(backend, tmp_path):
                     one.address,
                     auth={"username": "ops", "password": "pw"},
                     transports=["websocket"],
-                    wait_timeout=30,
+                    wait_timeout=60,
                 )
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     await both.wait()
                 await page.disconnect()

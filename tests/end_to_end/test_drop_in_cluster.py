@@ -30,7 +30,7 @@ def redis(tmp_path):
 
 async def posted(address):
     async with (
-        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30)) as session,
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(60)) as session,
         session.post(f"{address}/chat/messages", json=POST) as answer,
     ):
         return answer.status, await answer.json()

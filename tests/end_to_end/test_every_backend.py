@@ -52,7 +52,7 @@ async def told(app, device, story):
     """Ask; return what the device heard of it, once nothing runs any more."""
     ack = await device.call("send_message", {"roomId": "r", "content": PROMPTS[story], "requestId": story})
     assert ack["ok"], ack
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while app.relay.running:
             await asyncio.sleep(0.01)
     await device.call("leave_room", {"roomId": "elsewhere"})  # its ack comes behind all that was heard

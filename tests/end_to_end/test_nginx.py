@@ -59,7 +59,7 @@ async def site(backend, tmp_path):
 
 
 async def answers(url):
-    async with asyncio.timeout(30), aiohttp.ClientSession() as http:
+    async with asyncio.timeout(60), aiohttp.ClientSession() as http:
         while True:
             with contextlib.suppress(aiohttp.ClientError):
                 async with http.get(url) as response:
@@ -147,7 +147,7 @@ async def test_clients_of_a_killed_node_come_back_by_the_other(site):
 
 
 async def joined_again(device):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (await device.call("join_room", {"roomId": "r"}))["ok"]:
             await asyncio.sleep(0.1)
 
@@ -180,7 +180,7 @@ async def test_a_token_in_a_query_stands_in_no_access_log(site, tmp_path):
         async with http.get(f"{address}/chat/rooms/r/stream?access_token=canary") as response:
             assert response.status == 200
         log = tmp_path / "access.log"
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while "/chat/rooms/r/stream" not in log.read_text("utf-8"):
                 await asyncio.sleep(0.05)
     assert "canary" not in log.read_text("utf-8")

@@ -23,7 +23,7 @@ async def device(address, heard):
     sio = AsyncClient(reconnection=False)
     sio.on("*", lambda *said: heard.put_nowait(said))
     sio.on("disconnect", lambda _: heard.put_nowait("disconnected"))
-    await sio.connect(address, transports=["websocket"], wait_timeout=30)
+    await sio.connect(address, transports=["websocket"], wait_timeout=60)
     try:
         yield sio
     finally:
@@ -33,7 +33,7 @@ async def device(address, heard):
 async def test_devices_of_every_bridge_hear_what_is_emitted_through_one(backend, redis):
     here, there = asyncio.Queue(), asyncio.Queue()
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(60),
         running(backend.url, redis_url=redis.url) as one,
         running(backend.url, redis_url=redis.url) as two,
         device(one.address, here),
@@ -71,6 +71,6 @@ async def test_the_client_of_npm_hears_them_too(backend, redis):
 
 async def test_a_bridge_alone_emits_to_its_own(backend):
     heard = asyncio.Queue()
-    async with asyncio.timeout(30), running(backend.url) as one, device(one.address, heard):
+    async with asyncio.timeout(60), running(backend.url) as one, device(one.address, heard):
         await one.sio.emit("notice", 1)
         assert await heard.get() == ("notice", 1)

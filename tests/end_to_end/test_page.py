@@ -11,7 +11,7 @@ from bridge.changes import Edit, Reason
 pytestmark = pytest.mark.needs("chromium")
 api = pytest.importorskip("playwright.async_api", reason="the extra e2e (playwright) is not installed")
 expect = api.expect
-expect.set_options(timeout=15_000)  # a busy machine stalls; what is awaited is an event, not a time
+expect.set_options(timeout=60_000)  # a busy machine stalls; what is awaited is an event, not a time
 
 LONG = pytest.mark.parametrize("pace", [Pace(tokens=250, first_token_s=0.05)], ids=["a long answer"])
 """For what is done or seen while it grows, five seconds long."""
@@ -48,6 +48,7 @@ async def browser():
 @pytest.fixture
 async def page(browser, bridge):
     page = await browser.new_page()
+    page.set_default_timeout(60_000)
     page.failures = []
     page.on("pageerror", lambda error: page.failures.append(str(error)))
     await page.goto(f"{bridge.address}/")

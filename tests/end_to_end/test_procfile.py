@@ -70,7 +70,7 @@ async def formation(tmp_path, base, *arguments, webs, **given):
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await process.wait()
     for address in addresses:
         assert not await succeeds(f"{address}/healthz")

@@ -40,7 +40,7 @@ async def served(**given):
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             address = ""
             while not address:
                 address = json.loads(await process.stderr.readline()).get("address", "")
@@ -67,7 +67,7 @@ async def test_it_starts_answers_every_probe_and_ends_in_order():
             async with http.get(f"{address}/admin/flag") as response:
                 assert response.status == 401
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert await process.wait() == 0
 
 
@@ -86,7 +86,7 @@ async def checked(address):
         env={**os.environ, "PORT": str(urlsplit(address).port)},
         stderr=asyncio.subprocess.DEVNULL,
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return await process.wait()
 
 

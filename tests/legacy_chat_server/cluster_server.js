@@ -25,7 +25,7 @@ const adapters = {
   classic: () =>
     createAdapter(publisher, subscriber, {
       key: ADAPTER_KEY,
-      requestsTimeout: 3000,
+      requestsTimeout: 60000,
       publishOnSpecificResponseChannel: process.env.PUBLISH_ON_SPECIFIC_RESPONSE_CHANNEL === "1",
     }),
   sharded: () => createShardedAdapter(publisher, subscriber),
@@ -59,7 +59,7 @@ const orders = {
     to.emit(order.event, ...revived(order.args));
   },
   emitAsEmitter: (order) => among(order, emitter).emit(order.event, ...revived(order.args)),
-  emitWithAck: (order) => among(order).timeout(order.timeoutMs ?? 3000).emitWithAck(order.event, ...order.args),
+  emitWithAck: (order) => among(order).timeout(order.timeoutMs ?? 60000).emitWithAck(order.event, ...order.args),
   fetchSockets: async (order) =>
     (await among(order).fetchSockets()).map(({ id, rooms, data }) => ({ id, rooms: [...rooms], data })),
   sockets: async ({ rooms }) => [...(await io.of("/").adapter.sockets(new Set(rooms)))],

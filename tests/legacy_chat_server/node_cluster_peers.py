@@ -114,7 +114,7 @@ async def bridge_at(redis_url, backend_url="http://127.0.0.1:9", **settings):
         await app.stop()
 
 
-async def until(is_so, within_s=20.0):
+async def until(is_so, within_s=60):
     """Wait for a fact that no event tells."""
     async with asyncio.timeout(within_s):
         while not is_so():

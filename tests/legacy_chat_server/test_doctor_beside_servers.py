@@ -64,7 +64,7 @@ async def test_node_servers_are_counted_and_the_setting_they_need_is_named(redis
         node_server(redis.url, ADAPTER=adapter, REDIS_CLIENT=library),
         node_server(redis.url, ADAPTER=adapter, REDIS_CLIENT=library),
     ):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while "2 Node servers" not in (said := await examine(redis.url, **rightly))[0]:
                 await asyncio.sleep(0.05)
         assert f"{kind}: they hear the bridge" in said[0]
@@ -79,7 +79,10 @@ async def test_node_servers_are_counted_and_the_setting_they_need_is_named(redis
 @pytest.mark.needs("socket.io")
 async def test_another_key_is_named_and_a_closed_door(redis, examine):
     async with node_server(redis.url, ADAPTER_KEY="chat.a"):
-        told, (wrong,) = await examine(redis.url, opens=False)
+        async with asyncio.timeout(60):
+            while not (said := await examine(redis.url, opens=False))[1]:
+                await asyncio.sleep(0.05)
+        told, (wrong,) = said
         assert "set BRIDGE_NODE_ADAPTER=auto BRIDGE_NODE_ADAPTER_KEY=chat.a" in wrong
         assert "set BRIDGE_DROP_IN=on" in told
         told, wrong = await examine(redis.url, node_adapter_key="chat.a", drop_in_port=5001)
@@ -95,7 +98,7 @@ async def test_a_cluster_of_python_socketio_is_named_and_a_bridge_alone_is_none(
             told, wrong = await examine(redis.url)
             assert "no chat-server listens on this Redis" in told
             async with python_server(redis.url):
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     while "1 python-socketio server, " not in (told := (await examine(redis.url))[0]):
                         await asyncio.sleep(0.05)
                 assert "set BRIDGE_PYTHON_CHANNEL=socketio" in told

@@ -99,7 +99,7 @@ async def conversation(way, tmp_path, redis_url):
         if bridge is not None:
             sio = socketio.AsyncClient(reconnection=False)
             watching.append(Watching(sio))
-            await sio.connect(bridge, transports=["websocket"], wait_timeout=30)
+            await sio.connect(bridge, transports=["websocket"], wait_timeout=60)
             running.push_async_callback(sio.disconnect)
             await sio.call("join_room", {"roomId": 42})
         heard = [await said_and_answered(devices, message) for message in SAID]

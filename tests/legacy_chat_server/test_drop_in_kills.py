@@ -13,37 +13,22 @@ from redis_server import redis_server
 from backend_stub.app import ReferenceBackend
 from backend_stub.model import Pace
 from backend_stub.settings import Settings as BackendSettings
+from tests.held_model import WHOLE, HeldModel
 from tests.held_ports import held_port
 
 pytestmark = [pytest.mark.needs("node"), pytest.mark.needs("redis-server"), pytest.mark.needs("socket.io")]
 ASKED = {"roomId": 42, "content": "Tell me of the sea", "requestId": "q-1"}
-WORDS = tuple(f"word{number} " for number in range(20))
-WHOLE = "".join(WORDS)
-
-
-class Held:
-    """A model that says half of its answer, and the rest when it may."""
-
-    def __init__(self):
-        self.goes_on = asyncio.Event()
-
-    async def check(self):
-        pass
-
-    async def pieces(self, _):
-        for count, word in enumerate(WORDS):
-            if count == len(WORDS) // 2:
-                await self.goes_on.wait()
-            yield word
 
 
 @pytest.fixture
 async def backend(tmp_path):
     url = f"sqlite+aiosqlite:///{tmp_path / 'history.sqlite3'}"
     settings = BackendSettings(port=0, database_url=url, pace=Pace(first_token_s=0.01), grace_s=20)
-    backend = ReferenceBackend(settings, provider=Held())
+    model = HeldModel()
+    model.begins.set()
+    backend = ReferenceBackend(settings, provider=model)
     backend.url = await backend.start()
-    backend.go_on = backend._provider.goes_on.set
+    backend.go_on = model.goes_on.set
     try:
         yield backend
     finally:

@@ -53,7 +53,7 @@ class BridgeDevice:
     @contextlib.asynccontextmanager
     async def at(cls, address, room_id):
         device = cls()
-        await device._sio.connect(address, transports=["websocket"], wait_timeout=30)
+        await device._sio.connect(address, transports=["websocket"], wait_timeout=60)
         try:
             await device._sio.call("join_room", {"roomId": room_id})
             yield device
@@ -154,7 +154,7 @@ async def test_two_bridges_and_two_node_servers_are_one(redis, specific):
             answered = asyncio.Queue()
             for client in ("c0", "c1", "c2"):
                 await bridge.sio.emit("ask", to=sids[client], callback=answered.put)
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     assert await answered.get() == {"by": client}
             assert answered.empty()
         for bridge, node in zip(bridges, nodes, strict=True):

@@ -27,13 +27,13 @@ async def announced(nodes):
     store = await nodes("one", outbound=Announcer())
     subscription = store._redis.reader.pubsub(ignore_subscribe_messages=True)
     await subscription.subscribe("copies")
-    await subscription.get_message(timeout=30)
+    await subscription.get_message(timeout=60)
 
     async def heard():
         await store._redis.commands.publish("copies", "no more")
         words = []
         while not words or words[-1] != "no more":
-            message = await subscription.get_message(timeout=30)
+            message = await subscription.get_message(timeout=60)
             words.append(message["data"].decode())
         return words[:-1]
 

@@ -15,7 +15,7 @@ ON, OFF = Edit("on"), Edit("off")
 
 
 async def until(holds):
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not await holds():
             await asyncio.sleep(0.005)
 

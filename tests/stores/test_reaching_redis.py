@@ -30,7 +30,7 @@ def started():
         process.wait()
 
 
-async def answers(url, within_s=30):
+async def answers(url, within_s=60):
     """Ask until there is an answer; return the client."""
     client = RedisClient(url)
     async with asyncio.timeout(within_s):

@@ -76,7 +76,7 @@ async def all_that_a_node_does(made):
     assert len(await letters(two, 2)) == 2
     await two.beat()
     assert await one.release("t-1", 1)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not (taken := await two.overdue()):
             await two.beat()
     taken = Taken(taken[0].epoch, claim(), Transcript("t-1", "r-1"), "", stop=False)

@@ -39,7 +39,7 @@ async def test_the_bridge_accepts_it_and_a_killed_server_has_lost_nothing(server
 
 async def written(store):
     """Wait until the log holds everything: while it is flushed to the disk, what comes waits in memory."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (await store._redis.commands.info("persistence"))["aof_buffer_length"]:
             await asyncio.sleep(0.01)
 

@@ -33,7 +33,7 @@ async def test_eras_are_never_summed(tally_of):
 async def test_what_is_older_than_the_window_counts_no_more(tally_of):
     tally = tally_of(0.6)
     await tally.add("0", 1, BAD)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         for number in range(2, 1000):
             if not (await tally.add("0", number, Figures()))["failed"]:
                 break
