@@ -32,6 +32,7 @@ async def node(backend, redis, **given):
         "BRIDGE_BACKEND_PROFILE": "reference",
         "BRIDGE_LEASE_S": str(LEASE_S),
         "BRIDGE_DRAIN_S": "0.3",
+        "BRIDGE_CONNECT_S": "60",
         **given,
     }
     command = [sys.executable, "-m", "bridge", "serve"]

@@ -62,7 +62,8 @@ class Script:
 
 @contextlib.asynccontextmanager
 async def running(script, chosen_profile=None, **chosen):
-    settings = {"chat_streaming_enabled": True, "admin_token": "secret", "drain_s": 0.3, **chosen}
+    patient = dict.fromkeys(("connect_s", "first_delta_s", "stall_s"), 100.0)  # the machine may stand still
+    settings = {"chat_streaming_enabled": True, "admin_token": "secret", "drain_s": 0.3, **patient, **chosen}
     app = App(Settings(**{"port": 0, **settings}, backend_url=script.url), chosen_profile or Profile())
     app.address = await app.start()
     try:

@@ -67,7 +67,7 @@ class Server:
 
 
 def backend_at(url, dialect="auto", profile=None, ended=lambda *_: None):
-    return HttpBackend(url, profile or Profile(), DIALECTS[dialect], ended, connect_s=1.0)
+    return HttpBackend(url, profile or Profile(), DIALECTS[dialect], ended, connect_s=60.0)
 
 
 @pytest.fixture

@@ -354,13 +354,13 @@ async def test_a_post_with_a_query_is_passed_on(bridge, http):
 
 
 async def test_a_room_that_is_busy_and_a_bridge_that_drains_pass_on(chat, http):
-    async with running(chat, turns_per_room=1, drain_s=5) as bridge:
+    async with running(chat, turns_per_room=1, drain_s=60) as bridge:
         first = asyncio.create_task(posted(http, bridge))
         async with asyncio.timeout(60):
             while not chat.calls:
                 await asyncio.sleep(0.01)
         assert (await posted(http, bridge, {**POST, "requestId": "q-2"}))[1]["mood"] == "good"
-        draining = asyncio.create_task(bridge.relay.drain(5))
+        draining = asyncio.create_task(bridge.relay.drain(60))
         await asyncio.sleep(0)
         assert (await posted(http, bridge, {**POST, "roomId": 8}))[1]["mood"] == "good"
         chat.say("x")

@@ -26,7 +26,7 @@ async def test_a_draining_bridge_lives_but_is_not_ready(script, http):
         await client.call("join_room", {"roomId": 1})
         await client.call("send_message", {"roomId": 1, "content": "x"})
         await client.until("ai_message_start")
-        stopping = asyncio.create_task(bridge.relay.drain(2))
+        stopping = asyncio.create_task(bridge.relay.drain(60))
         await asyncio.sleep(0)
         async with http.get(f"{bridge.address}/readyz") as answer:
             assert (answer.status, (await answer.json())["reasons"]) == (503, ["draining"])
