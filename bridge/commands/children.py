@@ -13,7 +13,7 @@ import httpx
 
 from bridge.errors import BridgeError
 
-START_S = 20.0
+START_S = 60.0
 END_S = 3.0
 TRIED = 20
 APART = range(20_000, 32_000)

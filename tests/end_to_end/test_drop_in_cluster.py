@@ -11,6 +11,7 @@ from redis_server import redis_server
 from test_cluster import heard_rightly
 
 from backend_stub.model import Pace
+from tests.held_model import HeldModel
 
 pytestmark = pytest.mark.needs("redis-server")
 POST = {"roomId": "r", "content": "Hello", "requestId": "q-1"}
@@ -54,12 +55,15 @@ async def test_a_post_to_each_of_two_bridges_is_one_turn_and_one_message(backend
 
 
 async def test_a_repeat_after_the_bridge_was_killed_gets_the_message_that_the_room_heard(backend, redis):
+    backend._provider = model = HeldModel()
+    model.begins.set()
     async with node(backend, redis) as one, node(backend, redis) as two, Device.at(two.address) as there:
         first = asyncio.create_task(posted(one.address))
         await there.until("ai_message_chunk", "q-1")
         one.send(signal.SIGKILL)
         with pytest.raises(aiohttp.ClientError):
             await first
+        model.goes_on.set()
         status, message = await posted(two.address)
         row = await stored(backend, "r", "q-1")
         assert (status, message) == (200, {name: row[name] for name in message})

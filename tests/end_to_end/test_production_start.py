@@ -73,7 +73,9 @@ async def test_it_starts_answers_every_probe_and_ends_in_order():
 
 async def test_the_health_check_of_the_image_tells_the_living_from_the_dead():
     async with served() as (address, process):
-        assert await checked(address) == 0
+        async with asyncio.timeout(60):  # the image asks three times too
+            while await checked(address) != 0:
+                pass
         process.kill()
         await process.wait()
         assert await checked(address) != 0

@@ -20,7 +20,7 @@ async def test_no_secret_is_in_any_log_of_a_process():
         sys.executable, "-m", "bridge", "serve",
         env={**environ, "PORT": "0", "BACKEND_URL": "http://127.0.0.1:9", "CHAT_STREAMING_ENABLED": "on",
              "BRIDGE_AUTH": "jwt", "BRIDGE_JWT_SECRET": SECRET, "BRIDGE_ADMIN_TOKEN": "canary-admin",
-             "BRIDGE_HEADER_S": "0.5", "BRIDGE_DRAIN_S": "0.5"},
+             "BRIDGE_HEADER_S": "5", "BRIDGE_DRAIN_S": "0.5"},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -37,7 +37,7 @@ async def test_no_secret_is_in_any_log_of_a_process():
 
 async def provoke(address):
     """Send canaries wherever something can be sent."""
-    claims = {"sub": "canary-user", "exp": time.time() + 60, "rooms": ["room-1"]}
+    claims = {"sub": "canary-user", "exp": time.time() + 3600, "rooms": ["room-1"]}
     token = jwt.encode(claims, SECRET)
     sio = socketio.AsyncClient(reconnection=False)
     await sio.connect(

@@ -22,7 +22,7 @@ createInterface({ input: process.stdin }).on("line", async (line) => {
     process.exit(0);
   }
   try {
-    say({ ack: await socket.timeout(5000).emitWithAck(emit, data) });
+    say({ ack: await socket.timeout(60000).emitWithAck(emit, data) });
   } catch (error) {
     say({ ack: { ok: false, error: { code: "no_ack", message: String(error) } } });
   }
