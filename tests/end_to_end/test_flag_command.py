@@ -39,6 +39,7 @@ async def test_help_teaches_every_action(arguments):
 
 
 @pytest.mark.needs("redis-server")
+@pytest.mark.timeout(600)  # eleven processes start one after another
 async def test_an_operator_sets_the_flag_in_redis_bridge_or_no_bridge(redis):
     given = {"REDIS_URL": redis.url, "CHAT_STREAMING_ENABLED": "on"}
     assert "on" in await flag("show", **given)

@@ -23,9 +23,16 @@ LONG_AGO_MS = 1
 USER = [NewMessage("r", "room", "u", "user", "hi", "now")]
 
 
+@pytest.fixture
+def in_time():
+    """Has a test whose server is not to answer in time begin with the deadline that the bridge has."""
+
+
 @pytest.fixture(params=SERVERS)
 async def own(request, tmp_path):
     """Makes stores on a server that this test may hurt."""
+    if "in_time" not in request.fixturenames:
+        request.getfixturevalue("patient")
     with redis_server(tmp_path, request.param()) as server:
         stores = []
 
@@ -73,6 +80,7 @@ async def test_to_enter_a_room_does_not_hide_that_the_node_was_taken_for_dead(ow
     assert await two.beat()
 
 
+@pytest.mark.usefixtures("in_time")
 async def test_a_node_learns_that_it_was_taken_for_dead_though_the_answer_was_lost(own):
     one = await own("one")
     await own.redis.delete("bridge:node:one")
@@ -91,6 +99,7 @@ async def test_a_room_that_is_held_for_long_stays_held_and_a_lost_one_is_missed(
     assert not await one.beat()
 
 
+@pytest.mark.usefixtures("in_time")
 async def test_no_question_takes_longer_than_its_deadline(own):
     one = await own("one")
     with asleep(own.server), pytest.raises(StoreUnavailable):
@@ -98,7 +107,7 @@ async def test_no_question_takes_longer_than_its_deadline(own):
             await one.claim(claim())
 
 
-async def test_as_many_may_ask_at_once_as_want_to_over_few_connections(own, patient):  # noqa: ARG001
+async def test_as_many_may_ask_at_once_as_want_to_over_few_connections(own):
     one = await own("one")
     found = await asyncio.gather(*(one.claim(claim(f"t-{n}", request_id=n, limit=999)) for n in range(100)))
     assert len(found) == 100
@@ -347,6 +356,7 @@ async def answered_late(server, store):  # noqa: ARG001
     store._touch(store._beaten_at_ms, waited_s=31.0)
 
 
+@pytest.mark.usefixtures("in_time")
 @pytest.mark.parametrize("outage", [unanswered, answered_late])
 async def test_a_node_that_redis_did_not_answer_gives_the_owners_a_lease_to_come_back(own, outage):
     two = await overdue_beside(own)
@@ -386,6 +396,7 @@ def forget_scripts(server):
     server.command("SCRIPT", "FLUSH")
 
 
+@pytest.mark.usefixtures("in_time")
 @pytest.mark.parametrize("trouble", [kill_connections, restart, pause, forget_scripts])
 async def test_trouble_loses_nothing_and_says_nothing_twice(own, trouble):
     keep_all(own.server)
@@ -407,6 +418,7 @@ async def test_trouble_loses_nothing_and_says_nothing_twice(own, trouble):
     living.cancel()
 
 
+@pytest.mark.usefixtures("in_time")
 @pytest.mark.parametrize("trouble", [kill_connections, restart, pause, forget_scripts])
 async def test_trouble_loses_no_order_and_repeats_none(own, trouble):
     keep_all(own.server)
@@ -422,6 +434,7 @@ async def test_trouble_loses_no_order_and_repeats_none(own, trouble):
     living.cancel()
 
 
+@pytest.mark.usefixtures("in_time")
 async def test_an_order_that_redis_was_too_late_to_answer_is_put_once(own):
     one, two = await own("one"), await own("two")
     with asleep(own.server):
@@ -449,6 +462,7 @@ async def test_a_server_that_would_delete_journals_is_refused_with_the_cure(own)
         await own("one")
 
 
+@pytest.mark.usefixtures("in_time")
 async def test_a_server_that_is_not_there_is_unavailable_soon(own):
     one = await own("one")
     own.server.kill()
