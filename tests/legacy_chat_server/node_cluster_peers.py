@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import re
 from collections import defaultdict
 
 from legacy_chat import NodeProcess
@@ -112,6 +113,11 @@ async def bridge_at(redis_url, backend_url="http://127.0.0.1:9", **settings):
         yield app
     finally:
         await app.stop()
+
+
+def listeners(redis):
+    """Return who listens on a Redis: to how many channels and patterns each connection does."""
+    return sorted(re.findall(rb" (sub=\d+ psub=\d+) ", redis.command("CLIENT", "LIST", "TYPE", "pubsub")))
 
 
 async def until(is_so, within_s=60):

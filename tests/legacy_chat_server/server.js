@@ -31,7 +31,7 @@ const {
   BACKEND_URL = "http://127.0.0.1:5100",
   RETRIES = "0",
   BACKEND_TOKEN = "",
-  BACKEND_TIMEOUT_MS = "30000",
+  BACKEND_TIMEOUT_MS = "200000",
 } = process.env;
 const RETRY_PAUSE_MS = 200;
 

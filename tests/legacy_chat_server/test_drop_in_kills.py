@@ -7,7 +7,7 @@ import signal
 import pytest
 from bridge_process import node
 from legacy_chat import legacy_device, legacy_server
-from node_cluster_peers import bridge_at, until
+from node_cluster_peers import bridge_at, listeners, until
 from redis_server import redis_server
 
 from backend_stub.app import ReferenceBackend
@@ -77,7 +77,7 @@ async def test_a_bridge_killed_in_mid_post_and_the_repeat_is_told_once(backend, 
         ports = [running.enter_context(held_port()) for _ in range(count)]
         bridges = [await enter(node(backend, redis, PORT=str(port), **given)) for port in ports]
         addresses = ",".join(bridge.address for bridge in bridges)
-        servers = [await enter(legacy_server(redis.url, addresses, RETRIES="50")) for _ in range(2)]
+        servers = [await enter(legacy_server(redis.url, addresses, RETRIES="1000")) for _ in range(2)]
         devices = [
             await enter(legacy_device(server.address, 42, version=version))
             for server, version in zip(servers, (4, 2), strict=True)
@@ -111,10 +111,11 @@ async def test_redis_restarted_in_mid_post_and_devices_of_every_chat_server_are_
         await devices[0].call("send_message", ASKED)
         for device in devices:
             await device.first("ai_message_chunk")
+        listened = listeners(redis)
         redis.kill()
         await asyncio.sleep(0.2)
         redis.start()
-        await until(lambda: b":2\r\n" in redis.command("PUBSUB", "NUMSUB", "socket.io-response#/#"))
+        await until(lambda: listeners(redis) == listened and bridge.shared.audience.there)
         backend.go_on()
         await told_once(*devices)
         for device in devices:

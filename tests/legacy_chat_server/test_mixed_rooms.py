@@ -7,7 +7,7 @@ import signal
 import pytest
 import socketio
 from legacy_chat import legacy_device, legacy_server
-from node_cluster_peers import bridge_at, clients, node_server, until
+from node_cluster_peers import bridge_at, clients, listeners, node_server, until
 from one_batch_turn import say_in
 from redis_server import redis_server
 
@@ -16,20 +16,26 @@ from backend_stub.model import Pace
 from backend_stub.settings import Settings as BackendSettings
 from bridge.errors import AnswersMissing
 from bridge.messages import MessageChunk
+from tests.held_model import HeldModel
 
 pytestmark = [pytest.mark.needs("node"), pytest.mark.needs("redis-server"), pytest.mark.needs("socket.io")]
 ASKED = {"roomId": 42, "content": "Tell me of the sea", "requestId": "r-1"}
 
 
 @pytest.fixture
-async def backend_url(tmp_path):
+async def backend(tmp_path):
     url = f"sqlite+aiosqlite:///{tmp_path / 'history.sqlite3'}"
     backend = ReferenceBackend(BackendSettings(port=0, database_url=url, pace=Pace(60, 40, 0.05)))
-    address = await backend.start()
+    backend.url = await backend.start()
     try:
-        yield address
+        yield backend
     finally:
         await backend.stop()
+
+
+@pytest.fixture
+def backend_url(backend):
+    return backend.url
 
 
 @pytest.fixture
@@ -193,24 +199,27 @@ async def test_a_chat_server_that_is_killed_and_started_again_hears_again(redis)
 
 
 @pytest.mark.parametrize("trouble", ["restart", "flush"])
-async def test_redis_in_trouble_in_mid_turn_and_everybody_still_hears_the_end_once(
-    redis, backend_url, trouble
-):
+async def test_redis_in_trouble_in_mid_turn_and_everybody_still_hears_the_end_once(redis, backend, trouble):
+    backend._provider = model = HeldModel()
+    model.begins.set()
     async with (
-        bridge_at(redis.url, backend_url, chat_streaming_enabled=True) as bridge,
-        legacy_server(redis.url, backend_url) as server,
+        bridge_at(redis.url, backend.url, chat_streaming_enabled=True) as bridge,
+        legacy_server(redis.url, backend.url) as server,
         legacy_device(server.address, 42) as legacy,
         BridgeDevice.at(bridge.address, 42) as device,
     ):
         await until(lambda: bridge.shared.audience.there)
-        await device.send(**ASKED, tokens=240)  # Node servers subscribe again while it still runs
+        await device.send(**ASKED)
         await legacy.first("ai_message_chunk")
+        listened = listeners(redis)
         if trouble == "flush":
             redis.command("FLUSHALL")
         else:
             redis.kill()
             await asyncio.sleep(0.2)
             redis.start()
+        await until(lambda: listeners(redis) == listened and bridge.shared.audience.there)
+        model.goes_on.set()
         end, told = await device.first("ai_message_end"), await legacy.first("ai_message_end")
         assert told["content"] == end["content"]
         assert (await legacy.first("new_message", answers))["content"] == end["content"]
