@@ -32,7 +32,9 @@ async def node(backend, redis, **given):
         "BRIDGE_BACKEND_PROFILE": "reference",
         "BRIDGE_LEASE_S": str(LEASE_S),
         "BRIDGE_DRAIN_S": "0.3",
-        "BRIDGE_CONNECT_S": "60",
+        "BRIDGE_CONNECT_S": "100",
+        "BRIDGE_FIRST_DELTA_S": "100",
+        "BRIDGE_STALL_S": "100",
         **given,
     }
     command = [sys.executable, "-m", "bridge", "serve"]

@@ -7,6 +7,8 @@ import shutil
 import pytest
 from socket_io_device import HERE, NodeDevice, node_device
 
+from tests.held_model import HeldModel
+
 TRANSPORTS = {
     "websocket": {"transports": ["websocket"]},
     "polling": {"transports": ["polling"]},
@@ -42,14 +44,17 @@ async def test_a_streamed_turn(bridge, transport):
         assert "안녕" in first_law(device)
 
 
-async def test_a_device_that_joins_and_upgrades_in_mid_stream_loses_nothing(bridge):
+async def test_a_device_that_joins_and_upgrades_in_mid_stream_loses_nothing(bridge, backend):
+    backend._provider = model = HeldModel()
+    model.begins.set()
     async with node_device(bridge.address, transports=["websocket"]) as sender:
         await sender.call("join_room", {"roomId": 7})
-        await sender.call("send_message", {"roomId": 7, "content": "x", "requestId": "r-1", "tokens": 100})
+        await sender.call("send_message", {"roomId": 7, "content": "x", "requestId": "r-1"})
         await sender.until(lambda line: line.get("event") == "ai_message_chunk")
         async with node_device(bridge.address, transports=["polling", "websocket"]) as late:
             await late.call("join_room", {"roomId": 7})
             await late.until(lambda line: line.get("upgraded") == "websocket")
+            model.goes_on.set()
             await late.until(lambda line: line.get("event") == "ai_message_end")
             await sender.until(lambda line: line.get("event") == "ai_message_end")
             assert first_law(late) == first_law(sender)
