@@ -21,3 +21,19 @@ class HeldModel:
             if count == len(WORDS) // 2:
                 await self.goes_on.wait()
             yield word
+
+
+class GrowingModel:
+    """Says a word, and another one every moment, until it ``ends``."""
+
+    def __init__(self):
+        self.ends = asyncio.Event()
+
+    async def check(self):
+        """Be there."""
+
+    async def pieces(self, content):
+        yield f"You wrote {content}:"
+        while not self.ends.is_set():
+            yield " more"
+            await asyncio.sleep(0.02)

@@ -23,7 +23,7 @@ from bridge.origins import Origins
 STALL_S = 4.0
 """So long the backend stands still: less than after which a bridge gives an answer up."""
 HEADER_S = 10.0
-ASK_S = 1.0
+ASK_S = 5.0
 """How long a node may take to say how many turns it runs."""
 _RUNNING = "bridge_turns_running "
 

@@ -81,7 +81,7 @@ class PythonPage(Page):
     async def gone(self):
         engine = self.connection.sio.eio
         engine.ws._response.connection.transport.abort()
-        await asyncio.wait_for(engine.wait(), 20)
+        await asyncio.wait_for(engine.wait(), 60)
 
 
 class PlainPage(Page):

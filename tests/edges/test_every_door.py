@@ -111,7 +111,7 @@ class Conversation:
 
     async def all(self, is_so):
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 for each in self.there:
                     while not is_so(each):
                         each.changed.clear()
@@ -213,7 +213,7 @@ class Conversation:
 
     async def asked(self, content):
         """Return the request of whoever asked this."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not (
                 found := [each for each in self.today.of("new_message") if each["content"] == content]
             ):
@@ -233,7 +233,7 @@ class Conversation:
         assert len(self.script.requests) == len(self.expected)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize(("nodes", "npm"), CASTS)
 async def test_every_door_tells_the_same_conversation(script, tmp_path, nodes, npm):
     async with contextlib.AsyncExitStack() as stack, aiohttp.ClientSession() as session:

@@ -11,7 +11,7 @@ from end_to_end_apps import Device, backend_at, stored
 from test_page import browser, expect  # noqa: F401  (browser is a fixture)
 
 from backend_stub.model import Pace
-from bridge.commands.children import free_ports
+from tests.held_model import GrowingModel
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "use_chat"
 VITE = EXAMPLE / "node_modules" / "vite" / "bin" / "vite.js"
@@ -20,14 +20,15 @@ pytestmark = [
     pytest.mark.needs("chromium"),
     pytest.mark.needs("node"),
     pytest.mark.needs("example-use-chat"),
-    pytest.mark.timeout(120),  # it builds and starts much before its first step
+    pytest.mark.timeout(400),  # it builds and starts much before its first step
 ]
-LONG_MS = 20_000
+LONG_MS = 60_000
 
 
 @pytest.fixture
 async def backend(tmp_path):
-    async with backend_at(tmp_path, Pace(160, 40, 0.05), grace_s=20) as backend:
+    async with backend_at(tmp_path, Pace(), grace_s=20) as backend:
+        backend._provider = GrowingModel()
         yield backend
 
 
@@ -51,7 +52,7 @@ def built(tmp_path_factory):
     folder = tmp_path_factory.mktemp("use_chat")
 
     async def build():
-        async with asyncio.timeout(50), vite("build", "--outDir", str(folder), "--emptyOutDir") as process:
+        async with asyncio.timeout(60), vite("build", "--outDir", str(folder), "--emptyOutDir") as process:
             said, _ = await process.communicate()
             assert process.returncode == 0, said.decode()
 
@@ -60,11 +61,11 @@ def built(tmp_path_factory):
 
 
 @pytest.fixture(params=["http", "socket.io"])
-async def page(request, browser, bridge, built):  # noqa: F811
-    (port,) = free_ports("127.0.0.1", 0, 1, tried=1)
-    serve = ("preview", "--outDir", str(built), "--port", str(port), "--strictPort")
+async def page(request, browser, bridge, built, unused_tcp_port):  # noqa: F811
+    port = str(unused_tcp_port)
+    serve = ("preview", "--outDir", str(built), "--port", port, "--strictPort")
     async with vite(*serve, BRIDGE_URL=bridge.address) as process:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while b"Local:" not in await process.stdout.readline():
                 assert process.returncode is None
         page, failures = await browser.new_page(), []
@@ -91,6 +92,7 @@ async def test_an_answer_grows_survives_a_reload_and_is_kept_and_a_stop_stops_fo
         await page.reload()
         await expect(page.locator('[data-role="user"]')).to_have_text("user 안녕, example")
         await expect(page.locator("output")).to_have_text("streaming")
+        backend._provider.ends.set()
         end = await other.first("ai_message_end")
         await expect(page.locator("output")).to_have_text("ready", timeout=LONG_MS)
         shown = f"assistant {end['content']}"
@@ -99,6 +101,7 @@ async def test_an_answer_grows_survives_a_reload_and_is_kept_and_a_stop_stops_fo
         await page.reload()
         await expect(page.locator("[data-role]")).to_have_count(2)
         assert await answer(page).text_content() == shown
+    backend._provider.ends.clear()
     async with Device.at(bridge.address, "tea") as other:
         await ask(page, "x")
         await expect(page.locator("[data-role]")).to_have_count(4)

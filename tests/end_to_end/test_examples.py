@@ -41,7 +41,7 @@ async def process(*command, stderr=None, **environ):
 
 async def whole(*command):
     """Run a command to its good end; return what it printed."""
-    async with asyncio.timeout(40), process(*command) as started:
+    async with asyncio.timeout(60), process(*command) as started:
         said, _ = await started.communicate()
         assert started.returncode == 0, said.decode()
         return said.decode()
@@ -71,7 +71,7 @@ async def test_python_prints_an_answer_once_though_its_connection_is_lost(bridge
     try:
         ask = (*PYTHON, "안녕", "--room", "tea", "--address", f"http://127.0.0.1:{proxy.port}")
         async with (
-            asyncio.timeout(40),
+            asyncio.timeout(60),
             Device.at(bridge.address, "tea") as other,
             process(*ask) as started,
         ):
@@ -88,7 +88,7 @@ async def test_python_prints_an_answer_once_though_its_connection_is_lost(bridge
 
 async def test_python_says_why_it_was_refused(bridge):
     ask = (*PYTHON, " ", "--address", bridge.address)
-    async with asyncio.timeout(40), process(*ask, stderr=asyncio.subprocess.PIPE) as started:
+    async with asyncio.timeout(60), process(*ask, stderr=asyncio.subprocess.PIPE) as started:
         _, said = await started.communicate()
     assert started.returncode == 1
     assert said.startswith(b"unable to")
@@ -108,7 +108,7 @@ async def chat_server(redis, bridge):
         {"REDIS_URL": redis.url, "BACKEND_URL": bridge.address},
     )
     async with process(shutil.which("node"), server, PORT="0", **given) as started:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             said = await started.stdout.readline()
         yield f"http://127.0.0.1:{int(said.split()[-1])}"
 

@@ -7,14 +7,12 @@ import pytest
 
 from backend_stub.model import Pace
 from bridge.changes import Edit, Reason
+from tests.held_model import GrowingModel
 
 pytestmark = pytest.mark.needs("chromium")
 api = pytest.importorskip("playwright.async_api", reason="the extra e2e (playwright) is not installed")
 expect = api.expect
 expect.set_options(timeout=60_000)  # a busy machine stalls; what is awaited is an event, not a time
-
-LONG = pytest.mark.parametrize("pace", [Pace(tokens=250, first_token_s=0.05)], ids=["a long answer"])
-"""For what is done or seen while it grows, five seconds long."""
 
 QUIET = [
     "--no-sandbox",
@@ -57,6 +55,13 @@ async def page(browser, bridge):
     assert not page.failures
 
 
+@pytest.fixture
+def growing(backend):
+    """Gives the backend's model, whose answer grows until the test ends it."""
+    backend._provider = GrowingModel()
+    return backend._provider
+
+
 async def all_connected(page, **options):
     for number in ALL:
         await expect(device(page, number).locator(".link")).to_have_text("connected", **options)
@@ -88,16 +93,16 @@ async def ask(page, number, text):
     await device(page, number).locator("input").press("Enter")
 
 
-@LONG
-async def test_an_answer_grows_behind_every_door_and_comes_whole_to_a_client_of_today(page):
+async def test_an_answer_grows_behind_every_door_and_comes_whole_to_a_client_of_today(page, growing):
     await ask(page, 1, "안녕, page")
     await expect(device(page, 1).locator('[data-role="user"] .grown')).to_have_text("안녕, page")
     for number in GROWING:
         await expect(answer(page, number)).to_have_attribute("data-state", "streaming")
-    growing = await text(page, 2)
+    seen = await text(page, 2)
     first = await answer(page, 2).locator(".grown").evaluate_handle("grown => grown.firstChild")
     assert await device(page, WHOLE).locator('[data-role="assistant"]').count() == 0
-    assert (await all_equal(page)).startswith(growing)
+    growing.ends.set()
+    assert (await all_equal(page)).startswith(seen)
     assert await first.evaluate("node => node.isConnected")  # it grew, and was not written anew
     for number in (1, 2, 3, WHOLE):
         await expect(device(page, number).locator('[data-role="user"]')).to_have_count(1)
@@ -134,7 +139,7 @@ async def test_the_typing_indicator_shows_until_the_first_text(page, backend):
     await expect(device(page, 1).locator("[data-typing]")).to_be_hidden()
 
 
-@LONG
+@pytest.mark.usefixtures("growing")
 async def test_stop_keeps_the_text_shown_so_far(page):
     await ask(page, 1, "x")
     for number in GROWING:
@@ -145,8 +150,7 @@ async def test_stop_keeps_the_text_shown_so_far(page):
         await expect(answer(page, number).locator(".facts")).to_contain_text("cancelled")
 
 
-@LONG
-async def test_dropped_devices_come_back_and_have_the_same_text(page):
+async def test_dropped_devices_come_back_and_have_the_same_text(page, growing):
     await ask(page, 1, "x")
     for number in GROWING:
         await expect(answer(page, number).locator(".grown")).not_to_be_empty()
@@ -154,22 +158,22 @@ async def test_dropped_devices_come_back_and_have_the_same_text(page):
         await link.evaluate(REMEMBER)
         await device(page, number).locator("[data-action=drop]").click()
         await expect(link).to_have_attribute("data-was", re.compile("reconnecting"))
-    await all_equal(page)
     await expect(figure(page, "resumes")).to_have_text("4")
     await expect(figure(page, "repaired")).to_have_text("4")
+    growing.ends.set()
+    await all_equal(page)
 
 
-@LONG
-async def test_a_reload_in_mid_stream_catches_up(page):
+async def test_a_reload_in_mid_stream_catches_up(page, growing):
     await ask(page, 1, "x")
     await expect(answer(page, 1).locator(".grown")).not_to_be_empty()
     await page.reload()
     await expect(answer(page, 1)).to_have_attribute("data-state", "streaming")
+    growing.ends.set()
     await all_equal(page)
 
 
-@LONG
-async def test_a_device_that_is_added_catches_up_and_one_that_is_removed_is_gone(page):
+async def test_a_device_that_is_added_catches_up_and_one_that_is_removed_is_gone(page, growing):
     await device(page, 2).locator("[data-action=remove]").click()
     await expect(page.locator(".device")).to_have_count(4)
     await ask(page, 1, "x")
@@ -178,6 +182,7 @@ async def test_a_device_that_is_added_catches_up_and_one_that_is_removed_is_gone
     await page.get_by_role("button", name="Add").click()
     await expect(device(page, 2).locator(".door")).to_have_text("SSE")
     await expect(device(page, 2).locator("input")).to_be_focused()
+    growing.ends.set()
     await all_equal(page)
     await page.get_by_role("button", name="Add").click()
     await expect(page.get_by_role("button", name="Add")).to_be_disabled()
@@ -238,10 +243,10 @@ async def test_a_page_that_may_open_no_websocket_goes_another_way(browser, bridg
     if not streams:
         await page.route("**/chat/rooms/**", lambda route: route.abort())
     await page.goto(f"{bridge.address}/")
-    await all_connected(page, timeout=30_000)
+    await all_connected(page, timeout=60_000)
     await expect(device(page, 1).locator(".detour")).to_be_visible()
     await ask(page, 1, "x")
-    await all_equal(page, ALL if streams else (1, 4), timeout=30_000)
+    await all_equal(page, ALL if streams else (1, 4), timeout=60_000)
     await expect(page.locator(".toast")).to_have_count(0)
     await page.close()
 

@@ -1,14 +1,14 @@
 """The page for who uses a keyboard, a phone, a screen reader, or the dark."""
 
 import pytest
-from test_page import (  # noqa: F401  (browser and page are fixtures)
-    LONG,
+from test_page import (  # noqa: F401  (browser, growing and page are fixtures)
     all_equal,
     answer,
     ask,
     browser,
     device,
     expect,
+    growing,
     page,
 )
 
@@ -102,7 +102,7 @@ async def test_a_phone_shows_the_devices_below_each_other(page):  # noqa: F811
     assert await page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-@LONG
+@pytest.mark.usefixtures("growing")
 async def test_the_keyboard_does_it_all(page):  # noqa: F811
     await expect(device(page, 1).locator("input")).to_be_focused()
     await page.keyboard.press("Alt+3")
