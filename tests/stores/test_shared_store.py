@@ -320,13 +320,15 @@ async def test_every_key_has_a_ttl(nodes):
 async def test_many_appends_share_few_round_trips(nodes):
     one = await nodes("one", lease_s=30.0)
     trips = []
-    plain = one._redis.pipeline
+    await one._appends._open()
+    line = one._appends._line
+    plain = line.exchange
 
-    async def counted(script, calls):
-        trips.append(len(calls))
-        return await plain(script, calls)
+    def counted(commands, answered):
+        trips.append(len(commands))
+        plain(commands, answered)
 
-    one._redis.pipeline = counted
+    line.exchange = counted
     for number in range(50):
         await one.claim(claim(f"t-{number}", room=f"room-{number}", request_id=f"r-{number}"))
     waiting = [one.append(f"t-{n}", 1, batch) for batch in batches(10) for n in range(50)]
