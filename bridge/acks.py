@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bridge.errors import RequestError
-from bridge.facts import Happening
+from bridge.facts import Happening, Refused
 from bridge.guest import Guest
 from bridge.ports import Device, Telemetry
 from bridge.relay import Relay
@@ -57,13 +57,22 @@ class Acks:
             "renew": self._renew,
         }
 
-    def counted(self, guest: Guest[Device], ack: Ack) -> Ack:
-        """Return ``ack``, of an event that its door answers by itself: it counts as all do."""
+    def refuse(self, what: Refused, error: RequestError) -> Ack:
+        """Count what was refused, and return its ack."""
+        self._telemetry.refused(what, error.code)
+        return refused(error)
+
+    def counted(self, guest: Guest[Device], error: RequestError | None) -> Ack:
+        """Return the ack of an event that its door takes, or refuses by ``error``; it counts as all do."""
         try:
             guest.admitted.take_event()
-        except RequestError as error:
-            return refused(error)
-        return ack
+        except RequestError as too_many:
+            error = too_many
+        return self.taken(error)
+
+    def taken(self, error: RequestError | None) -> Ack:
+        """Return the ack of what a door has taken, or refuses by ``error``."""
+        return {"ok": True} if error is None else self.refuse("event", error)
 
     async def answer(self, guest: Guest[Device], event: object, *data: object) -> Ack:
         """Return the ack of ``event``, which takes the first of ``data``; never raises but when cancelled."""
@@ -75,10 +84,10 @@ class Acks:
                 raise RequestError("unknown_event", "unable to take the event; its name is unknown")
             return {"ok": True, **await handler(guest, data[0] if data else None)}
         except RequestError as error:
-            return refused(error)
+            return self.refuse("event", error)
         except Exception as fault:  # noqa: BLE001  (one bad event must not cost the connection)
             self._telemetry.fault(fault)
-            return refused(RequestError("internal", "unable to act; the bridge failed"))
+            return self.refuse("event", RequestError("internal", "unable to act; the bridge failed"))
 
     async def _join(self, guest: Guest[Device], data: object) -> Ack:
         join = parse_join(data)

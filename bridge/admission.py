@@ -46,6 +46,7 @@ class _Rules:
     clock: Clock
     wall: Callable[[], float]
     user_events: TokenBuckets
+    telemetry: Telemetry
 
 
 class Pass:
@@ -125,6 +126,7 @@ class Pass:
         """Send the device out of the room: it is no member any more."""
         if room_id in self.rooms:
             self.rooms.remove(room_id)
+            self._rules.telemetry.refused("access", "not_a_member")
             self._ended("not_a_member", room_id)
 
     def expire(self) -> None:
@@ -148,6 +150,7 @@ class Pass:
 
     def _end(self, code: RequestCode) -> None:
         self._over = code
+        self._rules.telemetry.refused("access", code)
         self._ended(code, None)
 
 
@@ -166,7 +169,7 @@ class Admission:
     ) -> None:
         members = Members(membership, clock.monotonic_s)
         user_events = TokenBuckets(limits.events_per_second, limits.events_burst)
-        self._rules = _Rules(authenticator, members, limits, clock, wall, user_events)
+        self._rules = _Rules(authenticator, members, limits, clock, wall, user_events, telemetry)
         self._telemetry = telemetry
         self._addresses = Places(limits.connections_per_address)
         self._users = Places(limits.connections_per_user)

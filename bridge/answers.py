@@ -13,10 +13,11 @@ from aiohttp import web
 
 from bridge.backend import HttpBackend
 from bridge.errors import BackendError
+from bridge.failures import failure
 from bridge.messages import Answered, MessageEnd
 from bridge.ports import Prompt
 from bridge.profiles import Profile
-from bridge.proxy import Proxy, error
+from bridge.proxy import Proxy
 from bridge.requests import Send
 from bridge.templates import ask, fill
 
@@ -57,7 +58,7 @@ class Answers:
             async with asyncio.timeout(self._wait_s):
                 end = await ended
         except TimeoutError:
-            return error(504, "turn_timeout", "unable to answer; nobody tells the end of the turn")
+            return failure(504, "turn_timeout", "unable to answer; nobody tells the end of the turn")
         if end.answered is not None and end.answered.status == HTTPStatus.OK:
             return _given(end.answered)
         if end.finish_reason == "cancelled":  # the backend may have gone on; the room heard no more than this
@@ -68,10 +69,10 @@ class Answers:
 
     async def _failed(self, request: web.Request, post: Post, end: MessageEnd) -> web.StreamResponse:
         code, why = end.error or ("", "")
-        failure = error(504 if end.finish_reason == "timeout" else 502, code, why)
+        failed = failure(504 if end.finish_reason == "timeout" else 502, code, why)
         if end.answered is not None:
-            failure = _given(end.answered)
-        return await self._again(request, post, end, failure) if self._profile.idempotent else failure
+            failed = _given(end.answered)
+        return await self._again(request, post, end, failed) if self._profile.idempotent else failed
 
     async def _whole(self, request: web.Request, post: Post, end: MessageEnd) -> web.StreamResponse:
         prompt = post.prompt(end)

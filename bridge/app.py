@@ -97,7 +97,9 @@ class App:
         self._profile = profile
         self._dialect = dialect(settings)
         self._clock = clock
-        self._listening = Listening(settings.host, header_s=settings.header_s)
+        self._listening = Listening(
+            settings.host, header_s=settings.header_s, refused=partial(self._facts.refused, "request")
+        )
         self.admin_address: str | None = None
         """Where operators find their doors, None where devices connect."""
         self.drop_in_address: str | None = None
@@ -270,12 +272,11 @@ class App:
             handshake_s=settings.handshake_s,
             arrived=lambda environ: admission.arrive(address(environ["aiohttp.request"])),
             departed=lambda environ: admission.depart(address(environ["aiohttp.request"])),
+            refused=partial(self._facts.refused, "connection"),
             client_manager=self._manager,
             async_mode="aiohttp",
             async_handlers=False,  # a device's events are taken in the order it sent them
-            cors_allowed_origins=lambda origin, environ: self._border.origins.allow(
-                origin, environ.get("HTTP_HOST", "")
-            ),
+            cors_allowed_origins=self._border.allows_origin,
             ping_interval=settings.ping_interval_s,
             ping_timeout=settings.ping_timeout_s,
             max_http_buffer_size=INBOUND_LIMIT_BYTES,
@@ -287,6 +288,7 @@ class App:
             sio.eio,
             address=address,
             check_address=admission.check_address,
+            allows=self._border.allows,
             opened_by=sio.opened_by,
             is_of=self._namespace.is_of,
             cut_off=sio.cut_off,

@@ -5,8 +5,8 @@ production, and what is not said there is refused at start, with what to say.
 """
 
 import time
-from collections.abc import Callable
-from typing import NoReturn, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, Protocol
 
 from aiohttp import web
 
@@ -58,6 +58,14 @@ class Border:
         """Return whose connection ``request`` comes over, as far as a trusted proxy says."""
         forwarded_for = ",".join(request.headers.getall("X-Forwarded-For", []))
         return client_address(request.remote or "", forwarded_for, self.proxies)
+
+    def allows(self, request: web.Request) -> bool:
+        """Return whether the page that sent ``request`` may ask."""
+        return self.origins.allow(request.headers.get("Origin"), request.host)
+
+    def allows_origin(self, origin: str | None, environ: Mapping[str, Any]) -> bool:
+        """Return the same, as python-engineio asks."""
+        return self.origins.allow(origin, environ.get("HTTP_HOST", ""))
 
     async def close(self) -> None:
         """Close every connection to issuer and backend."""

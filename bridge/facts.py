@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Literal
 
 from bridge.errors import FinishReason
 from bridge.events import Id
@@ -35,6 +36,10 @@ class TurnReport:
     """The first chunk given to every device of this node."""
     completion_s: float
     differs: bool
+
+
+Refused = Literal["connection", "request", "event", "access"]
+"""What can be refused: a device's connection, an HTTP request, an event; or ended: an access once given."""
 
 
 class Happening(Enum):

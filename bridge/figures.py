@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from bridge.facts import Happening, TurnReport
+from bridge.facts import Happening, Refused, TurnReport
 
 _ROUND_S = {0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 45, 60, 90, 120}
 BOUNDS_S = tuple(sorted({0.025 * 2 ** (step / 4) for step in range(50)} | _ROUND_S))
@@ -119,6 +119,9 @@ class Gathered:
 
     def fault(self, error: BaseException) -> None:
         """Add nothing: what it cost a turn is in the turn's own report."""
+
+    def refused(self, what: Refused, code: str) -> None:
+        """Add nothing: whoever is refused must not pull the flag."""
 
     def beaten(self, late_s: float) -> None:
         """Add nothing."""

@@ -6,9 +6,8 @@ The stock one waits an hour for a head, and logs the head that it cannot read, w
 import asyncio
 import contextlib
 import errno
-import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -16,6 +15,7 @@ from aiohttp import http_exceptions, web
 from aiohttp.web_protocol import RequestHandler
 
 from bridge.errors import BridgeError
+from bridge.failures import CODE, failure, last, said
 
 KEEPALIVE_S = 75.0
 """Idle connections stay longer than those of the usual proxy, which would send into a closing one."""
@@ -28,12 +28,19 @@ class ListenError(BridgeError):
 
 
 async def listen(
-    app: web.Application, host: str, port: int, *, header_s: float, shared: bool = False, **options: Any
+    app: web.Application,
+    host: str,
+    port: int,
+    *,
+    header_s: float,
+    shared: bool = False,
+    refused: Callable[[str], None] = lambda _: None,
+    **options: Any,
 ) -> "Site":
     """Serve ``app`` at ``host`` and ``port``, 0 being any, which other processes may have ``shared``.
 
-    A head that is not there in ``header_s`` ends its connection; ``options`` are aiohttp's.
-    Raises `ListenError`.
+    A head that is not there in ``header_s`` ends its connection. ``refused`` is told the code of what never
+    became a request; ``options`` are aiohttp's. Raises `ListenError`.
     """
     runner = web.AppRunner(
         app,
@@ -45,7 +52,7 @@ async def listen(
     )
     await runner.setup()
     try:
-        site = Site(runner, _bound(host, port, shared=shared), header_s=header_s)
+        site = Site(runner, _bound(host, port, shared=shared), header_s=header_s, refused=refused)
         await site.start()
     except BaseException:
         await runner.cleanup()
@@ -95,21 +102,19 @@ async def read_body(request: web.Request, limit_bytes: int, *, within_s: float) 
                     raise _too_large(limit_bytes, size_bytes)
                 parts.append(part)
     except TimeoutError as exc:
-        said = _said("body_timeout", "unable to take the request; its body is late")
-        raise _last(web.HTTPRequestTimeout(**said)) from exc
+        raise _last(web.HTTPRequestTimeout, "body_timeout", "its body is late") from exc
     except web.RequestPayloadError as exc:
-        said = _said("bad_body", "unable to take the request; its body cannot be read")
-        raise _last(web.HTTPBadRequest(**said)) from exc
+        raise _last(web.HTTPBadRequest, "bad_body", "its body cannot be read") from exc
     return b"".join(parts)
 
 
 class Site(web.BaseSite):
     """Serves what ``listener`` takes, and what it is given beside that."""
 
-    def __init__(self, runner: web.AppRunner, listener: socket.socket, *, header_s: float) -> None:
+    def __init__(self, runner: web.AppRunner, listener: socket.socket, **ours: Any) -> None:
         super().__init__(runner)
         self._listener = listener
-        self._header_s = header_s
+        self._ours = ours
 
     @property
     def address(self) -> str:
@@ -140,7 +145,7 @@ class Site(web.BaseSite):
     def _handler(self, begun: bytes = b"") -> "_Handler":
         server: Any = self._runner.server
         loop, options = asyncio.get_running_loop(), server._kwargs  # noqa: SLF001  (aiohttp has no door for it)
-        return _Handler(server, loop=loop, header_s=self._header_s, begun=begun, **options)
+        return _Handler(server, loop=loop, begun=begun, **self._ours, **options)
 
 
 class _Handler(RequestHandler):
@@ -149,11 +154,20 @@ class _Handler(RequestHandler):
     ``begun`` was read of it before.
     """
 
-    __slots__ = ("_begun", "_deadline", "_header_s")
+    __slots__ = ("_begun", "_deadline", "_header_s", "_refused")
 
-    def __init__(self, manager: Any, *, header_s: float, begun: bytes = b"", **options: Any) -> None:
+    def __init__(
+        self,
+        manager: Any,
+        *,
+        header_s: float,
+        refused: Callable[[str], None],
+        begun: bytes = b"",
+        **options: Any,
+    ) -> None:
         super().__init__(manager, **options)
         self._header_s = header_s
+        self._refused = refused
         self._begun = begun
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -182,11 +196,13 @@ class _Handler(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        if not isinstance(exc, http_exceptions.HttpProcessingError):
-            return super().handle_error(request, status, exc, message)
-        refusal = web.Response(status=400, **_said("bad_request", "unable to read the request"))
-        refusal.force_close()
-        return refusal
+        if isinstance(exc, http_exceptions.HttpProcessingError):
+            self._refused("bad_request")
+            return last(failure(400, "bad_request", "unable to read the request"))
+        super().handle_error(
+            request, status, exc, message
+        )  # which logs it, and raises if an answer has begun
+        return last(failure(status, "internal", "unable to answer; the bridge failed"))
 
     @property
     def _waits(self) -> bool:
@@ -200,20 +216,18 @@ class _Handler(RequestHandler):
     def _late(self) -> None:
         self._deadline = None
         if self._waits:
+            self._refused("head_timeout")
             self.force_close()
 
 
 def _too_large(limit_bytes: int, size_bytes: int) -> web.HTTPException:
-    said = _said("body_too_large", f"unable to take the request; its body is over {limit_bytes} bytes")
-    return _last(web.HTTPRequestEntityTooLarge(limit_bytes, size_bytes, **said))
+    made = partial(web.HTTPRequestEntityTooLarge, limit_bytes, size_bytes)
+    return _last(made, "body_too_large", f"its body is over {limit_bytes} bytes")
 
 
-def _said(code: str, message: str) -> dict[str, Any]:
-    body = json.dumps({"error": {"code": code, "message": message}})
-    return {"text": body, "content_type": "application/json"}
-
-
-def _last(refusal: web.HTTPException) -> web.HTTPException:
-    """Return ``refusal`` as the last answer of its connection."""
+def _last(made: Callable[..., web.HTTPException], code: str, why: str) -> web.HTTPException:
+    """Return the refusal of a request as the last answer of its connection."""
+    refusal = made(**said(code, f"unable to take the request; {why}"))
+    refusal[CODE] = code
     refusal.force_close()
     return refusal

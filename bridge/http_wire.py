@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from bridge.errors import RequestError
+from bridge.failures import failure
 from bridge.origins import Origins
 from bridge.requests import check_values
 
@@ -52,11 +53,6 @@ def refusal(refused: RequestError, headers: Mapping[str, str] | None = None) -> 
     if status == 401:  # noqa: PLR2004
         told = {"WWW-Authenticate": "Bearer"}  # RFC 6750, 3
     return failure(status, refused.code, str(refused), {**told, **(headers or {})})
-
-
-def failure(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
-    """Return the response ``{error: {code, message}}``."""
-    return web.json_response({"error": {"code": code, "message": message}}, status=status, headers=headers)
 
 
 class CrossSite:

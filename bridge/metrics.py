@@ -14,7 +14,7 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from bridge import __version__
-from bridge.facts import Happening, TurnReport
+from bridge.facts import Happening, Refused, TurnReport
 from bridge.rollout import Rollout
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -22,6 +22,8 @@ FIRST_CHUNK_S = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10)
 TURN_S = (0.25, 0.5, 1, 2, 4, 6, 8, 10, 15, 30, 60, 120)
 LATE_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 """Bounds of the buckets; the limits that alerts ask for are among them."""
+CODES_LIMIT = 64
+"""More codes of refusals than there are; beyond it they are ``other``."""
 
 _COUNTED = {
     Happening.TAKEN_OVER: "bridge_takeovers",
@@ -66,6 +68,8 @@ class Metrics:
         self._deltas = self._counter("bridge_deltas", "pieces of text that backends sent")
         self._chunks = self._counter("bridge_chunks", "chunks that rooms heard")
         self._calls = self._counter("bridge_backend_calls", "calls of the backend")
+        self._codes: set[str] = set()
+        self._refusals = self._counter("bridge_refusals", "what was refused", "what", "code")
         self._faults = self._counter("bridge_faults", "faults of the bridge itself", "error")
         self._counted = {what: self._counter(name, what.value) for what, name in _COUNTED.items()}
         self._delta = self._histogram(
@@ -115,6 +119,13 @@ class Metrics:
     def happened(self, what: Happening, times: int = 1) -> None:
         """Count what happened; see `Telemetry.happened`."""
         self._counted[what].inc(times)
+
+    def refused(self, what: Refused, code: str) -> None:
+        """Count what was refused; see `Telemetry.refused`. Codes are few, and are kept so."""
+        if code not in self._codes and len(self._codes) >= CODES_LIMIT:
+            code = "other"
+        self._codes.add(code)
+        self._refusals.labels(what, code).inc()
 
     def beaten(self, late_s: float) -> None:
         """Measure the event loop; see `Telemetry.beaten`."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import aiohttp
 from aiohttp import web
 
+from bridge.failures import SERVER
 from bridge.headers import end_to_end
 
 _ADDED = ("Date", "Server", "Content-Type")
@@ -23,10 +24,15 @@ class _PassedWhole(web.Response):
 
 
 async def as_it_came(_: web.Request, response: web.StreamResponse) -> None:
-    """Take off a passed answer what aiohttp adds to any; for ``on_response_prepare`` of an application."""
+    """Take off an answer what aiohttp adds to any, so that its name and version stand in none.
+
+    It is for ``on_response_prepare`` of an application.
+    """
     if isinstance(response, _Passed | _PassedWhole):
         for name in response.unsaid:
             response.headers.popall(name, None)
+    else:
+        response.headers["Server"] = SERVER
 
 
 async def give_back(request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:

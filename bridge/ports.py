@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from bridge.broadcast import Way
 from bridge.changes import Edit, FlagState, Reason
 from bridge.events import Completed, Event, Id
-from bridge.facts import Happening, TurnReport
+from bridge.facts import Happening, Refused, TurnReport
 from bridge.figures import Figures
 from bridge.letters import Batch, Letter
 from bridge.messages import Message
@@ -367,6 +367,10 @@ class Telemetry(Protocol):
 
     def happened(self, what: Happening, times: int = 1) -> None:
         """Count what happened."""
+        ...
+
+    def refused(self, what: Refused, code: str) -> None:
+        """Count what was refused, by the code that its sender is told."""
         ...
 
     def beaten(self, late_s: float) -> None:

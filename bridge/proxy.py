@@ -15,6 +15,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from bridge.caller import while_there
+from bridge.failures import failure
 from bridge.headers import NOT_FOR_BACKEND, end_to_end, forwarded
 from bridge.passed import give_back
 
@@ -75,9 +76,9 @@ class Proxy:
         """
         target = request.raw_path if request.raw_path.startswith("/") else request.rel_url.raw_path_qs
         if self._via in request.headers.get("Via", ""):
-            return error(508, "loop", "unable to pass the request on; BACKEND_URL leads back to the bridge")
+            return failure(508, "loop", "unable to pass the request on; BACKEND_URL leads back to the bridge")
         if "websocket" in request.headers.get("Upgrade", "").lower():
-            return error(501, "no_upgrade", "unable to pass the request on; websockets are not proxied")
+            return failure(501, "no_upgrade", "unable to pass the request on; websockets are not proxied")
         headers = self._headers(request)
         headers.update(more or {})
         data = self._body(request, begun) if request.can_read_body else begun or None
@@ -114,12 +115,7 @@ async def _exchanged(
         async with call() as answer:
             return await give_back(request, answer)
     except TimeoutError:  # aiohttp's are of this kind, and of the next
-        return otherwise or error(504, "backend_timeout", "unable to answer; the backend took too long")
+        return otherwise or failure(504, "backend_timeout", "unable to answer; the backend took too long")
     except (aiohttp.ClientError, OSError):
         why = "the backend cannot be reached, or hung up"
-        return otherwise or error(502, "backend_unavailable", f"unable to answer; {why}")
-
-
-def error(status: int, code: str, message: str) -> web.Response:
-    """Return an error of the bridge itself as JSON."""
-    return web.json_response({"error": {"code": code, "message": message}}, status=status)
+        return otherwise or failure(502, "backend_unavailable", f"unable to answer; {why}")

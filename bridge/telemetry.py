@@ -12,7 +12,7 @@ from random import random
 import structlog
 
 from bridge.changes import Change
-from bridge.facts import Happening, TurnReport
+from bridge.facts import Happening, Refused, TurnReport
 
 
 def configure_logs(**always: object) -> None:
@@ -72,6 +72,9 @@ class LogTelemetry:
 
     def happened(self, what: Happening, times: int = 1) -> None:
         """Log nothing: it is counted, and what ends a turn is in its line."""
+
+    def refused(self, what: Refused, code: str) -> None:
+        """Log nothing: whoever asks often must not fill the log."""
 
     def beaten(self, late_s: float) -> None:
         """Log nothing: it is measured."""

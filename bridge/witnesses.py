@@ -1,6 +1,6 @@
 """Facts go to several: the log, the figures, who else wants them."""
 
-from bridge.facts import Happening, TurnReport
+from bridge.facts import Happening, Refused, TurnReport
 from bridge.ports import Telemetry
 
 
@@ -24,6 +24,11 @@ class Witnesses:
         """Tell; see `Telemetry.happened`."""
         for one in self._each:
             one.happened(what, times)
+
+    def refused(self, what: Refused, code: str) -> None:
+        """Tell; see `Telemetry.refused`."""
+        for one in self._each:
+            one.refused(what, code)
 
     def beaten(self, late_s: float) -> None:
         """Tell; see `Telemetry.beaten`."""

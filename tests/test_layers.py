@@ -68,7 +68,7 @@ MIDDLE = {
     "bridge.writer",
 }
 PORTS = {"bridge.ports"}
-WIRE = CORE | PORTS | MIDDLE | {"bridge.http_wire", "bridge.event_stream", "bridge.gate"}
+WIRE = CORE | PORTS | MIDDLE | {"bridge.failures", "bridge.http_wire", "bridge.event_stream", "bridge.gate"}
 SOCKETS = {
     "bridge.sockets.confirmations",
     "bridge.sockets.device",
@@ -172,21 +172,27 @@ TABLE = {
     "bridge.listener": (CORE | PORTS | {"bridge.relay", "bridge.rooms"}, set()),
     "bridge.caller": (set(), {"aiohttp"}),
     "bridge.headers": (set(), {"aiohttp", "multidict"}),
-    "bridge.passed": ({"bridge.headers"}, {"aiohttp"}),
+    "bridge.failures": (set(), {"aiohttp"}),
+    "bridge.passed": ({"bridge.failures", "bridge.headers"}, {"aiohttp"}),
     "bridge.proxy": (
-        {"bridge.caller", "bridge.headers", "bridge.passed"},
+        {"bridge.caller", "bridge.failures", "bridge.headers", "bridge.passed"},
         {"aiohttp", "multidict", "yarl"},
     ),
     "bridge.answers": (
-        CORE | PORTS | {"bridge.backend", "bridge.profiles", "bridge.proxy", "bridge.templates"},
+        CORE
+        | PORTS
+        | {"bridge.backend", "bridge.failures", "bridge.profiles", "bridge.proxy", "bridge.templates"},
         {"aiohttp"},
     ),
     "bridge.auth": (CORE | PORTS, {"jwt"}),
     "bridge.jwks": (CORE | {"bridge.auth"}, {"httpx", "jwt"}),
     "bridge.membership": (CORE | PORTS | {"bridge.profiles", "bridge.templates"}, {"httpx"}),
     "bridge.siblings": (set(), {"aiohttp"}),
-    "bridge.listening": ({"bridge.http_server", "bridge.passed", "bridge.proxy"}, {"aiohttp"}),
-    "bridge.http_server": ({"bridge.errors"}, {"aiohttp"}),
+    "bridge.listening": (
+        {"bridge.failures", "bridge.http_server", "bridge.passed", "bridge.proxy"},
+        {"aiohttp"},
+    ),
+    "bridge.http_server": ({"bridge.errors", "bridge.failures"}, {"aiohttp"}),
     "bridge.border": (  # a part of the composition root
         CORE
         | PORTS
@@ -218,7 +224,7 @@ TABLE = {
     "bridge.sockets.device": (CORE | PORTS | {"bridge.sockets.encoder", "bridge.sockets.line"}, set()),
     "bridge.sockets.confirmations": (CORE | PORTS | {"bridge.sockets.device"}, set()),
     "bridge.sockets.manager": (CORE | PORTS, {"socketio"}),
-    "bridge.http_wire": (CORE, {"aiohttp"}),
+    "bridge.http_wire": (CORE | {"bridge.failures"}, {"aiohttp"}),
     "bridge.gate": (
         CORE | {"bridge.admission", "bridge.auth", "bridge.guest", "bridge.http_wire"},
         {"aiohttp"},
@@ -255,8 +261,8 @@ TABLE = {
         CORE
         | PORTS
         | MIDDLE
-        | {"bridge.answers", "bridge.caller", "bridge.headers", "bridge.profiles", "bridge.proxy"}
-        | {"bridge.templates"},
+        | {"bridge.answers", "bridge.caller", "bridge.failures", "bridge.headers", "bridge.profiles"}
+        | {"bridge.proxy", "bridge.templates"},
         {"aiohttp"},
     ),
     "bridge.sockets.engine": (
@@ -269,7 +275,7 @@ TABLE = {
         {"aiohttp", "engineio"},
     ),
     "bridge.sockets.intake": (
-        CORE | {"bridge.http_server", "bridge.siblings", "bridge.sockets.packets"},
+        CORE | {"bridge.failures", "bridge.http_server", "bridge.siblings", "bridge.sockets.packets"},
         {"aiohttp", "engineio"},
     ),
     "bridge.sockets.packets": (set(), {"engineio", "socketio"}),
@@ -280,7 +286,7 @@ TABLE = {
         {"socketio"},
     ),
     "bridge.doors.health": ({"bridge.readiness"}, {"aiohttp"}),
-    "bridge.doors.admin": (CORE | PORTS | {"bridge.http_server"}, {"aiohttp"}),
+    "bridge.doors.admin": (CORE | PORTS | {"bridge.failures", "bridge.http_server"}, {"aiohttp"}),
     "bridge.doors.page": (set(), {"aiohttp"}),
     "bridge.commands.serve": (
         {"bridge.app", "bridge.profiles", "bridge.settings", "bridge.telemetry"},

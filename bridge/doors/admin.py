@@ -9,6 +9,7 @@ from aiohttp import web
 from bridge.alerts import firing
 from bridge.changes import parse_edit
 from bridge.errors import AlertsMalformed, FlagRefused, StoreUnavailable
+from bridge.failures import failure
 from bridge.http_server import read_body
 from bridge.ports import Switch
 
@@ -28,11 +29,11 @@ class Bearer:
         if not self._token:
             if self._open:
                 return None
-            return _error(403, "disabled", "unable to show the flag; BRIDGE_ADMIN_TOKEN is not set")
+            return failure(403, "disabled", "unable to show the flag; BRIDGE_ADMIN_TOKEN is not set")
         given = request.headers.get("Authorization", "").encode()
         if hmac.compare_digest(given, f"Bearer {self._token}".encode()):
             return None
-        return _error(401, "unauthorized", "unable to show the flag; the bearer token is wrong or missing")
+        return failure(401, "unauthorized", "unable to show the flag; the bearer token is wrong or missing")
 
 
 class FlagDoor:
@@ -57,7 +58,7 @@ class FlagDoor:
         if refusal is not None:
             return refusal
         if request.content_type != "application/json":  # a form of another site cannot send this type
-            return _error(415, "bad_type", "unable to read the value; send application/json")
+            return failure(415, "bad_type", "unable to read the value; send application/json")
         return await self._answer(request)
 
     async def _answer(self, request: web.Request) -> web.Response:
@@ -67,9 +68,9 @@ class FlagDoor:
             else:
                 state = await self._switch.state()
         except FlagRefused as error:
-            return _error(400, "bad_value", str(error))
+            return failure(400, "bad_value", str(error))
         except StoreUnavailable as error:
-            return _error(503, "store", str(error))
+            return failure(503, "store", str(error))
         return web.json_response(state.wire())
 
 
@@ -96,15 +97,15 @@ class AlertsDoor:
         if refusal is not None:
             return refusal
         if request.content_type != "application/json":
-            return _error(415, "bad_type", "unable to read the alerts; send application/json")
+            return failure(415, "bad_type", "unable to read the alerts; send application/json")
         try:
             return await self._take(await _said(request))
         except AlertsMalformed as error:
-            return _error(400, "bad_alerts", str(error))
+            return failure(400, "bad_alerts", str(error))
         except FlagRefused as error:
-            return _error(409, "refused", str(error))
+            return failure(409, "refused", str(error))
         except StoreUnavailable as error:  # Alertmanager tries again
-            return _error(503, "store", str(error))
+            return failure(503, "store", str(error))
 
     async def _take(self, payload: object) -> web.Response:
         names = firing(payload, self._named, await self._switch.state())
@@ -120,7 +121,3 @@ async def _said(request: web.Request) -> object:
     except (ValueError, RecursionError):
         return None
     return said
-
-
-def _error(status: int, code: str, message: str) -> web.Response:
-    return web.json_response({"error": {"code": code, "message": message}}, status=status)

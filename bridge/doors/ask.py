@@ -13,9 +13,10 @@ from aiohttp import web
 
 from bridge.errors import RequestError
 from bridge.event_stream import KEEP_ALIVE, EventStream, event, json_line
+from bridge.failures import failure
 from bridge.gate import Gate
 from bridge.guest import Visitor
-from bridge.http_wire import body_of, failure, refusal
+from bridge.http_wire import body_of, refusal
 from bridge.messages import Message, MessageChunk, MessageEnd, NewMessage, payload
 from bridge.own_turn import OwnTurn, OwnTurns
 from bridge.ports import Flag

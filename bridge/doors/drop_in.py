@@ -14,15 +14,16 @@ from aiohttp import web
 from bridge.answers import Answers, Post
 from bridge.caller import CALLER_GONE, CallerGone, while_there
 from bridge.errors import RequestError
-from bridge.events import Id, valid_id
+from bridge.events import valid_id
+from bridge.failures import failure
 from bridge.headers import forwarded
 from bridge.listener import end_of, under_way
 from bridge.messages import event_name, payload
 from bridge.ports import Clock, Flag
 from bridge.profiles import Call, Profile
-from bridge.proxy import Proxy, error
+from bridge.proxy import Proxy
 from bridge.relay import Relay
-from bridge.requests import parse_send
+from bridge.requests import parse_send, rooms_named
 from bridge.rooms import Rooms
 from bridge.templates import posted
 
@@ -76,17 +77,15 @@ class DropIn:
 
     async def _any(self, request: web.Request) -> web.StreamResponse:
         if any(request.path == path or request.path.startswith(f"{path}/") for path in self._reserved):
-            return error(404, "not_found", "unable to answer; the bridge has no such path")
+            return failure(404, "not_found", "unable to answer; the bridge has no such path")
         return await self._pass(request)
 
     async def _active(self, request: web.Request) -> web.StreamResponse:
         """Tell what a device must hear that joins now, of the rooms named so: 42 and "42" are two."""
-        named = request.match_info["roomId"]
-        rooms: list[Id] = [named]
-        if named.isascii() and named.lstrip("-").isdecimal() and str(int(named)) == named:
-            rooms.append(int(named))
-        if not all(map(valid_id, rooms)):
-            return error(400, "bad_id", "unable to look into the room; its name cannot be one")
+        try:
+            rooms = rooms_named(request.match_info["roomId"])
+        except RequestError as refusal:
+            return failure(400, refusal.code, str(refusal))
         heard = [message for room_id in rooms for message in await under_way(self._rooms, room_id)]
         return web.json_response([{"event": event_name(each), "data": payload(each)} for each in heard])
 
@@ -147,7 +146,7 @@ def closed(profile: Profile) -> list[web.RouteDef]:
     why = "set BRIDGE_DROP_IN=on, or BRIDGE_DROP_IN_PORT for an address of its own"
 
     async def refuse(_: web.Request) -> web.Response:
-        return error(404, "drop_in_off", f"unable to stand in the backend's place; {why}")
+        return failure(404, "drop_in_off", f"unable to stand in the backend's place; {why}")
 
     call = _complete_call(profile)
     return [web.route(call.method, call.path, refuse)] if call else []

@@ -85,10 +85,15 @@ class BridgeNamespace(socketio.AsyncNamespace):  # type: ignore[misc]  # python-
         try:
             await self._admit(sid, environ, auth)
         except RequestError as error:
-            raise _refused(error) from error
+            raise self._refused(error) from error
         except Exception as fault:
             self._telemetry.fault(fault)
-            raise _refused(RequestError("internal", "unable to connect; the bridge failed")) from fault
+            raise self._refused(RequestError("internal", "unable to connect; the bridge failed")) from fault
+
+    def _refused(self, error: RequestError) -> socketio.exceptions.ConnectionRefusedError:
+        self._telemetry.refused("connection", error.code)
+        why = {"code": error.code, "retryable": error.retryable}
+        return socketio.exceptions.ConnectionRefusedError(str(error), why)
 
     async def _admit(self, sid: str, environ: Mapping[str, Any], auth: object) -> None:
         said = auth if isinstance(auth, dict) else {}
@@ -162,8 +167,3 @@ class BridgeNamespace(socketio.AsyncNamespace):  # type: ignore[misc]  # python-
     async def _cut_off(self, device: SocketDevice) -> None:
         self._telemetry.happened(Happening.CUT_OFF)
         await self.server.cut_off(device.socket.sid)
-
-
-def _refused(error: RequestError) -> socketio.exceptions.ConnectionRefusedError:
-    why = {"code": error.code, "retryable": error.retryable}
-    return socketio.exceptions.ConnectionRefusedError(str(error), why)

@@ -17,14 +17,15 @@ from typing import Any
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
-from bridge.acks import Ack, Acks, refused
+from bridge.acks import Ack, Acks
 from bridge.connections import Connections
 from bridge.errors import RequestCode, RequestError
 from bridge.event_stream import json_line
 from bridge.events import Id, valid_id
+from bridge.failures import failure
 from bridge.gate import Gate
 from bridge.guest import Guest, Visitor
-from bridge.http_wire import failure, refusal, write_at_once
+from bridge.http_wire import refusal, write_at_once
 from bridge.messages import Message, event_name, payload
 from bridge.queued_device import QueuedDevice
 
@@ -126,9 +127,10 @@ class WebSocketDoor:
             first = _frame(await ws.receive(self._handshake_s))
             return await held.enter_async_context(self._gate.admitted(_token_of(first))), first
         except TimeoutError:
-            ack = refused(RequestError("unauthorized", "unable to let the device in; no token came"))
-        except RequestError as error:
-            ack = refused(error)
+            error = RequestError("unauthorized", "unable to let the device in; no token came")
+            ack = self._acks.refuse("connection", error)
+        except RequestError as refused:
+            ack = self._acks.refuse("connection", refused)
         with contextlib.suppress(ConnectionError):
             await ws.send_frame(_answer(first.ack if first else None, ack), WSMsgType.TEXT)
             await ws.close(code=WSCloseCode.POLICY_VIOLATION)
@@ -150,7 +152,7 @@ class WebSocketDoor:
             writer = asyncio.create_task(self._write(ws, guest.device), name="websocket writer")
             try:
                 if first is not None:
-                    self._tell(guest, first.ack, _auth(guest, first.data, first=True))
+                    self._tell(guest, first.ack, self._acks.taken(_auth(guest, first.data, first=True)))
                 await self._read(ws, guest, first=first is None)
             finally:
                 guest.device.end()
@@ -174,11 +176,11 @@ class WebSocketDoor:
         try:
             frame = _frame(message)
         except RequestError as error:
-            self._tell(guest, None, self._acks.counted(guest, refused(error)))
+            self._tell(guest, None, self._acks.counted(guest, error))
             return
         match frame.event:
             case "ping":
-                ack = self._acks.counted(guest, {"ok": True})
+                ack = self._acks.counted(guest, None)
             case "auth":
                 ack = self._acks.counted(guest, _auth(guest, frame.data, first=first))
             case _:
@@ -243,13 +245,14 @@ def _token_of(frame: Frame) -> str | None:
     return token
 
 
-def _auth(guest: Guest[QueuedDevice[bytes]], data: object, *, first: bool) -> Ack:
+def _auth(guest: Guest[QueuedDevice[bytes]], data: object, *, first: bool) -> RequestError | None:
+    """Take what a first frame says; return why it cannot be taken."""
     said: Any = data.get("streaming") if isinstance(data, dict) else ""
     if not first or not (said is None or isinstance(said, bool)):
         why = "auth must come first, with streaming true, false or not at all"
-        return refused(RequestError("bad_auth", f"unable to take the frame; {why}"))
+        return RequestError("bad_auth", f"unable to take the frame; {why}")
     guest.device.streaming = said
-    return {"ok": True}
+    return None
 
 
 def _frame(message: WSMessage) -> Frame:

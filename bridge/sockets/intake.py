@@ -5,7 +5,6 @@ that is too large, serves two polls of a session at once, and reads a body witho
 """
 
 import hmac
-import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ from aiohttp import web
 from engineio import packet
 
 from bridge.errors import RequestError
+from bridge.failures import failure
 from bridge.http_server import read_body
 from bridge.siblings import Siblings
 from bridge.sockets.packets import InvalidPacket, check_body
@@ -26,8 +26,9 @@ class Intake:
     """Answers the requests of one Engine.IO path, by ``engine`` where they may be.
 
     ``address`` says where a request comes from, ``check_address`` raises `RequestError` where no more may
-    come from. ``opened_by`` gives the request that opened a session, ``is_of`` says whether an Authorization
-    header is of its user, ``cut_off`` ends it. ``siblings`` are the processes that share its port, if any do.
+    come from, ``allows`` says whether the page that asks may. ``opened_by`` gives the request that opened a
+    session, ``is_of`` says whether an Authorization header is of its user, ``cut_off`` ends it. ``siblings``
+    are the processes that share its port, if any do.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Intake:
         *,
         address: Callable[[web.Request], str],
         check_address: Callable[[str], None],
+        allows: Callable[[web.Request], bool],
         opened_by: Callable[[str], web.Request | None],
         is_of: Callable[[str, str], Awaitable[bool]],
         cut_off: Callable[[str], Awaitable[None]],
@@ -45,6 +47,7 @@ class Intake:
         self._engine = engine
         self._address = address
         self._check_address = check_address
+        self._allows = allows
         self._opened_by = opened_by
         self._is_of = is_of
         self._cut_off = cut_off
@@ -58,21 +61,23 @@ class Intake:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
         sid = request.query.get("sid")
+        if not self._allows(request):
+            return failure(403, "bad_origin", "unable to connect; pages of that origin may not")
         if request.method == "OPTIONS":
             return await self._pass_on(request)
         if request.query.get("transport") not in (_POLLING, _WEBSOCKET) or "j" in request.query:
-            return _refusal(400, "bad_transport", "unable to connect; the transport is unknown")
+            return failure(400, "bad_transport", "unable to connect; the transport is unknown")
         return await (self._open(request) if sid is None else self._go_on(sid, request))
 
     async def _go_on(self, sid: str, request: web.Request) -> web.StreamResponse:
         if self._siblings is not None and (owner := self._siblings.owner_of(sid)):
             return await self._hand_over(self._siblings, owner, request)
         if not await self._may_use(sid, request):
-            return _refusal(403, "unauthorized", "unable to go on; the session is another user's")
+            return failure(403, "unauthorized", "unable to go on; the session is another user's")
         if request.method == "POST":
             return await self._post(sid, request)
         if request.method != "GET":
-            return _refusal(400, "bad_method", "unable to go on; the method is unknown")
+            return failure(400, "bad_method", "unable to go on; the method is unknown")
         return await self._get(sid, request)
 
     async def _hand_over(self, siblings: Siblings, owner: str, request: web.Request) -> web.StreamResponse:
@@ -83,11 +88,11 @@ class Intake:
 
     async def _open(self, request: web.Request) -> web.StreamResponse:
         if request.method != "GET":
-            return _refusal(400, "bad_method", "unable to connect; the method is not GET")
+            return failure(400, "bad_method", "unable to connect; the method is not GET")
         try:
             self._check_address(self._address(request))
         except RequestError as error:
-            return _refusal(429, error.code, str(error))
+            return failure(429, error.code, str(error))
         return await self._pass_on(request)
 
     async def _may_use(self, sid: str, request: web.Request) -> bool:
@@ -109,7 +114,7 @@ class Intake:
             return await self._pass_on(request)
         if sid in self._polls:
             await self._cut_off(sid)
-            return _refusal(400, "bad_poll", "unable to go on; the session is polled already")
+            return failure(400, "bad_poll", "unable to go on; the session is polled already")
         self._polls.add(sid)
         try:
             return await self._pass_on(request)
@@ -125,7 +130,7 @@ class Intake:
             check_body(body)
         except InvalidPacket:
             await self._cut_off(sid)
-            return _refusal(400, "bad_packet", "unable to go on; the body holds what is no packet")
+            return failure(400, "bad_packet", "unable to go on; the body holds what is no packet")
         request[BODY] = body
         answer = await self._pass_on(request)
         if socket.closed:
@@ -141,9 +146,4 @@ class Intake:
 
 
 def _unknown() -> web.Response:
-    return _refusal(400, "unknown_session", "unable to go on; the session is unknown")
-
-
-def _refusal(status: int, code: str, message: str) -> web.Response:
-    body = json.dumps({"error": {"code": code, "message": message}})
-    return web.Response(status=status, text=body, content_type="application/json")
+    return failure(400, "unknown_session", "unable to go on; the session is unknown")

@@ -23,7 +23,10 @@ GOODBYE_S = 1.0
 
 
 class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio has no types
-    """``arrived`` and ``departed`` are told of each connection, with its environment, as long as it lasts."""
+    """``arrived`` and ``departed`` are told of each connection, with its environment, as long as it lasts.
+
+    ``refused`` is told by which code a connection is ended that does not keep to the protocol.
+    """
 
     def __init__(
         self,
@@ -31,12 +34,14 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio has
         handshake_s: float,
         arrived: Callable[[dict[str, Any]], None],
         departed: Callable[[dict[str, Any]], None],
+        refused: Callable[[str], None],
         **options: Any,
     ) -> None:
         super().__init__(serializer=Packet, **options)
         self._handshake_s = handshake_s
         self._arrived = arrived
         self._departed = departed
+        self._refused = refused
         self._deadlines: dict[str, asyncio.TimerHandle] = {}
         self._connects: Counter[str] = Counter()
         self._closing: set[asyncio.Task[None]] = set()
@@ -90,6 +95,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio has
 
     def _check_handshake(self, eio_sid: str) -> None:
         if not any(self._is_connected(eio_sid, namespace) for namespace in self._namespaces):
+            self._refused("connect_timeout")
             task = asyncio.create_task(self.cut_off(eio_sid), name="no handshake")
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
@@ -98,6 +104,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio has
         try:
             await super()._handle_eio_message(eio_sid, data)
         except InvalidPacket:
+            self._refused("bad_packet")
             await self.cut_off(eio_sid)
 
     async def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:

@@ -158,6 +158,7 @@ class Facts:
         self.reports = []
         self.faults = []
         self.counted = Counter()
+        self.refusals = Counter()
         self.late_s = []
 
     def turn_ended(self, report):
@@ -168,6 +169,9 @@ class Facts:
 
     def happened(self, what, times=1):
         self.counted[what] += times
+
+    def refused(self, what, code):
+        self.refusals[what, code] += 1
 
     def beaten(self, late_s):
         self.late_s.append(late_s)

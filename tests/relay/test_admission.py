@@ -1,6 +1,7 @@
 """Who is let in, for how long, and how much they may ask; with fakes, and time that the test moves."""
 
 import asyncio
+from collections import Counter
 
 import pytest
 from fakes import HANG, Bench, FakeBackend
@@ -43,8 +44,14 @@ class Lists:
 
 
 class NoFaults:
+    def __init__(self):
+        self.refusals = Counter()
+
     def fault(self, error):
         raise error
+
+    def refused(self, what, code):
+        self.refusals[what, code] += 1
 
 
 class Door:
