@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from bridge.errors import RequestCode, RequestError
 from bridge.events import Id
-from bridge.identity import Authenticator, Identity, Membership
+from bridge.identity import Authenticator, Identity, Membership, Removal
 from bridge.limits import Places, TokenBucket, TokenBuckets
 from bridge.members import Members
 from bridge.ports import Clock, Telemetry
@@ -36,6 +36,8 @@ class AdmissionLimits:
     connections_per_user: int
     connections_per_address: int
     rooms_per_device: int
+    removal_s: float
+    """How long a removal is held against tokens of before it, where tokens name the rooms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,7 @@ class Admission:
         clock: Clock,
         wall: Callable[[], float],
     ) -> None:
-        members = Members(membership, clock.monotonic_s)
+        members = Members(membership, clock.monotonic_s, removal_s=limits.removal_s)
         user_events = TokenBuckets(limits.events_per_second, limits.events_burst)
         self._rules = _Rules(authenticator, members, limits, clock, wall, user_events, telemetry)
         self._telemetry = telemetry
@@ -224,6 +226,13 @@ class Admission:
             return (await self._rules.authenticator.identify(token)).user == admitted.identity.user
         except RequestError:
             return False
+
+    def remove(self, removal: Removal) -> None:
+        """Send every device of a user out of a room at once; who wants in again is asked about anew."""
+        self._rules.members.remove(removal)
+        for each in list(self._passes):
+            if each.identity.user == removal.user:
+                each.lose(removal.room_id)
 
     async def run(self) -> None:
         """Until cancelled: send away whose token has expired, and out of a room who is no member any more."""

@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from aiohttp import web
 
-from bridge import asyncapi, openapi, other_servers
+from bridge import asyncapi, openapi, operators, other_servers
 from bridge.addresses import is_loopback
 from bridge.answers import Answers
 from bridge.backend import HttpBackend
@@ -16,8 +16,7 @@ from bridge.border import Border, in_production
 from bridge.changes import Change
 from bridge.connections import Connections
 from bridge.dialects import DIALECTS
-from bridge.doors import drop_in, figures, health, page
-from bridge.doors.admin import AlertsDoor, Bearer, FlagDoor
+from bridge.doors import drop_in, health, page
 from bridge.doors.drop_in import DropIn
 from bridge.doors.namespace import BridgeNamespace
 from bridge.errors import SettingsError
@@ -75,12 +74,14 @@ class App:
         self.shared = Shared(settings, self._facts, clock, self._flag_changed)
         self.flag = self.shared.flag
         self._rooms = Rooms(self.shared.journal, self.shared.inbox)
+        self._border = Border(settings, profile, self._facts, clock)
         self._manager = ClientManager(
             self.shared.inbox,
             self._facts,
             clock.monotonic_s,
             neighbours=self.shared.copies,
             guests=JoinedRooms(self._rooms),
+            removed=self._border.admission.remove,
         )
         self._connections = Connections(self._rooms, self._facts, backlog=settings.device_backlog)
         self._confirmations = Confirmations(
@@ -104,7 +105,6 @@ class App:
         """Where operators find their doors, None where devices connect."""
         self.drop_in_address: str | None = None
         """Where a chat-server finds the bridge in its backend's place, None where it does not."""
-        self._border = Border(settings, profile, self._facts, clock)
         self._tracing = _tracing(settings, self._facts.fault)
         self._siblings = Siblings(place, self._facts.fault) if place else None
 
@@ -342,13 +342,15 @@ class App:
         asked = partial(self._backend.answers, path) if path else None
         return health.routes(Readiness(self.relay, self._member, self._clock, asked))
 
-    def _operators(self) -> list[web.RouteDef]:
-        settings = self._settings
-        bearer = Bearer(settings.admin_token, open_without=settings.demo)
-        alerts = AlertsDoor(self.flag, bearer, self.guard.pull, named=settings.guard_alerts)
-        own = settings.admin_port or self._siblings is None  # else nobody knows whose they are
-        shown = figures.routes(self.metrics) if own else figures.elsewhere()
-        return [*FlagDoor(self.flag, bearer).routes(), *alerts.routes(), *shown]
+    def _operators(self) -> Iterator[web.RouteDef]:
+        return operators.routes(
+            self._settings,
+            switch=self.flag,
+            metrics=self.metrics,
+            pull=self.guard.pull,
+            remove=self._manager.remove_member,
+            one_of_several=self._siblings is not None,
+        )
 
     def _drop_in(self, *, alone: bool) -> DropIn:
         settings = self._settings

@@ -12,10 +12,9 @@ import jwt
 
 from bridge.errors import RequestCode, RequestError
 from bridge.events import Id, valid_id
-from bridge.identity import Identity
+from bridge.identity import USER_LIMIT_CHARS, Identity
 
 TOKEN_LIMIT_CHARS = 8192
-USER_LIMIT_CHARS = 256
 ROOMS_LIMIT = 4096
 SKEW_S = 5.0
 """How far the issuer's clock may be ahead of ours. A token that has expired has expired."""
@@ -71,7 +70,8 @@ class JwtAuthenticator:
             raise _refusal("token_expired", "its token has expired")
         if _seconds(claims.get("nbf", 0)) > now_s + SKEW_S:
             raise _refusal("unauthorized", "its token does not hold yet")
-        return Identity(_user(claims), self._rooms(claims), expires_at_s)
+        issued_at_s = _seconds(claims["iat"]) if "iat" in claims else None
+        return Identity(_user(claims), self._rooms(claims), expires_at_s, issued_at_s)
 
     def _proven(self, token: str, key: jwt.PyJWK) -> dict[str, Any]:
         try:

@@ -48,6 +48,7 @@ class Border:
                 connections_per_user=settings.connections_per_user,
                 connections_per_address=settings.connections_per_address,
                 rooms_per_device=settings.rooms_per_device,
+                removal_s=settings.removal_s,
             ),
             telemetry=telemetry,
             clock=clock,

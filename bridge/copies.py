@@ -169,12 +169,12 @@ class Copies:
 
 def _word(order: Order) -> Word | None:
     """Return what other servers are told of an order; they know one namespace and their own callbacks."""
-    if isinstance(order, orders.Answer) or order.namespace != NAMESPACE:
+    if isinstance(order, orders.Answer | orders.RemoveMember) or order.namespace != NAMESPACE:
         return None
     return _emit(order) if isinstance(order, orders.Emit) else _move(order)
 
 
-def _move(order: orders.EnterRoom | orders.LeaveRoom | orders.CloseRoom | orders.Disconnect) -> Move:
+def _move(order: orders.Moved) -> Move:
     match order:
         case orders.EnterRoom(_, sid, room):
             return Join(Selection((sid,)), (room,))

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from bridge.alerts import ALERTS_LIMIT
 from bridge.changes import WHY_LENGTH
 from bridge.contract import ASKED, HEARD, TEXT
+from bridge.identity import USER_LIMIT_CHARS
 from bridge.rollout import NAME_LENGTH, PERCENTAGES
 from bridge.schemas import NULL, Schema, ref
 
@@ -60,6 +61,12 @@ EDIT: Schema = {
 _ALERT = _object({"labels": _object({"alertname": _NAME})}, {"status": {}, "startsAt": {}})
 ALERTS: Schema = _object({"alerts": _list(_ALERT, maxItems=ALERTS_LIMIT)})
 PULLED: Schema = _object({"firing": _list(_STRING), "pulled": _BOOLEAN})
+REMOVAL: Schema = _object(
+    {
+        "roomId": ref("Id"),
+        "user": {"type": "string", "minLength": 1, "maxLength": USER_LIMIT_CHARS},
+    }
+)
 POSTED: Schema = {
     "description": "An event of the contract, and its data.",
     "anyOf": [

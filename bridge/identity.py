@@ -5,6 +5,8 @@ from typing import Protocol
 
 from bridge.events import Id
 
+USER_LIMIT_CHARS = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -15,6 +17,17 @@ class Identity:
     """The rooms that the token names."""
     expires_at_s: float | None = None
     """When it ends, in seconds of the wall clock since 1970; None: never."""
+    issued_at_s: float | None = None
+    """When its token was made, by the issuer's clock; None: it does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A user is no member of a room any more, since ``at_s`` of the wall clock."""
+
+    user: str
+    room_id: Id
+    at_s: float
 
 
 class Authenticator(Protocol):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, assert_never
 
 from bridge.errors import OrderUnusable
+from bridge.identity import Removal
 
 ORDER_LIMIT_BYTES = 256 * 1024
 """A longer order is refused: every other node has to hold it."""
@@ -83,7 +84,15 @@ class Disconnect:
     sid: str
 
 
-Order = Emit | Answer | EnterRoom | LeaveRoom | CloseRoom | Disconnect
+@dataclass(frozen=True, slots=True)
+class RemoveMember:
+    """Let every device of a user out of a room, and ask anew before it comes in again."""
+
+    removal: Removal
+
+
+Moved = EnterRoom | LeaveRoom | CloseRoom | Disconnect
+Order = Emit | Answer | RemoveMember | Moved
 
 
 def whole(carried: Carried) -> list[Any]:
@@ -132,6 +141,14 @@ def _fields(order: Order) -> list[Any]:
             return ["emit", namespace, _packed(event), rooms, skip, number]
         case Answer(number, arguments):
             return ["answer", number, _packed(arguments)]
+        case RemoveMember(removal):
+            return ["remove", removal.user, removal.room_id, removal.at_s]
+        case _:
+            return _fields_of_move(order)
+
+
+def _fields_of_move(order: Moved) -> list[Any]:
+    match order:
         case EnterRoom(namespace, sid, room):
             return ["enter", namespace, sid, room]
         case LeaveRoom(namespace, sid, room):
@@ -150,6 +167,13 @@ def _order(fields: Any) -> Order:
             return Emit(namespace, _event(event), _rooms(rooms), skip, number)
         case ["answer", int(number), arguments]:
             return Answer(number, _carried(arguments))
+        case ["remove", str(user), room, float() | int() as at_s]:
+            return RemoveMember(Removal(user, _room(room), at_s))
+    return _move(fields)
+
+
+def _move(fields: Any) -> Moved:
+    match fields:
         case ["enter", str(namespace), str(sid), room]:
             return EnterRoom(namespace, sid, _room(room))
         case ["leave", str(namespace), str(sid), room]:

@@ -83,6 +83,7 @@ class Settings:
     jwt_audience: str = _key("BRIDGE_JWT_AUDIENCE", "")
     rooms_claim: str = _key("BRIDGE_ROOMS_CLAIM", "rooms")
     membership_ttl_s: float = _key("BRIDGE_MEMBERSHIP_TTL_S", 10.0)
+    removal_s: float = _key("BRIDGE_REMOVAL_S", 3600.0)
     trusted_proxies: tuple[str, ...] = _key("BRIDGE_TRUSTED_PROXIES", ())
     events_per_second: float = _key("BRIDGE_EVENTS_PER_SECOND", 10.0)
     events_burst: int = _key("BRIDGE_EVENTS_BURST", 20)

@@ -200,6 +200,10 @@ TABLE = {
         | {"bridge.profiles", "bridge.settings"},
         {"aiohttp"},
     ),
+    "bridge.operators": (  # a part of the composition root
+        CORE | PORTS | {"bridge.doors.admin", "bridge.doors.figures", "bridge.metrics", "bridge.settings"},
+        {"aiohttp"},
+    ),
     "bridge.shared": (  # a part of the composition root
         CORE
         | PORTS
@@ -256,7 +260,7 @@ TABLE = {
         | {"bridge.node_requests", "bridge.sockets.crowd", "bridge.sockets.obliging"},
         set(),
     ),
-    "bridge.doors.figures": ({"bridge.metrics"}, {"aiohttp"}),
+    "bridge.doors.figures": ({"bridge.failures", "bridge.metrics"}, {"aiohttp"}),
     "bridge.doors.drop_in": (
         CORE
         | PORTS

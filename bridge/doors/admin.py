@@ -9,8 +9,10 @@ from aiohttp import web
 from bridge.alerts import firing
 from bridge.changes import parse_edit
 from bridge.errors import AlertsMalformed, FlagRefused, StoreUnavailable
+from bridge.events import valid_id
 from bridge.failures import failure
 from bridge.http_server import read_body
+from bridge.identity import USER_LIMIT_CHARS, Removal
 from bridge.ports import Switch
 
 BODY_LIMIT_BYTES, BODY_S = 1024 * 1024, 10.0
@@ -112,6 +114,46 @@ class AlertsDoor:
         why = f"alerts that fire: {', '.join(names)}"
         pulled = bool(names) and await self._pull(why)
         return web.json_response({"firing": names, "pulled": pulled})
+
+
+class RemovalsDoor:
+    """``POST /admin/removals`` with ``{roomId, user}``: the user is no member of the room any more.
+
+    The user's devices on all nodes are out of it at once, and whoever knows the members is asked anew when
+    one wants in again. ``wall`` gives seconds since 1970.
+    """
+
+    def __init__(
+        self, bearer: Bearer, remove: Callable[[Removal], None], *, wall: Callable[[], float]
+    ) -> None:
+        self._bearer = bearer
+        self._remove = remove
+        self._wall = wall
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes of this door."""
+        return [web.post("/admin/removals", self._post)]
+
+    async def _post(self, request: web.Request) -> web.Response:
+        refusal = self._bearer.refusal(request)
+        if refusal is not None:
+            return refusal
+        if request.content_type != "application/json":
+            return failure(415, "bad_type", "unable to read the removal; send application/json")
+        said = await _said(request)
+        match said:
+            case {"roomId": room_id, "user": str(user)} if (
+                valid_id(room_id) and 0 < len(user) <= USER_LIMIT_CHARS
+            ):
+                return self._removed(Removal(user, room_id, self._wall()))
+        return failure(400, "bad_removal", 'unable to remove; send {"roomId": 42, "user": "ann"}')
+
+    def _removed(self, removal: Removal) -> web.Response:
+        try:
+            self._remove(removal)
+        except StoreUnavailable as error:  # these devices are out; it may be asked again for the others
+            return failure(503, "store", str(error))
+        return web.json_response({"ok": True})
 
 
 async def _said(request: web.Request) -> object:

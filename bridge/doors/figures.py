@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from bridge.failures import failure
 from bridge.metrics import CONTENT_TYPE, Metrics
 
 
@@ -19,7 +20,6 @@ def elsewhere() -> list[web.RouteDef]:
 
     async def refuse(_: web.Request) -> web.Response:
         why = "each process has its own: set BRIDGE_ADMIN_PORT, and ask that port and those behind it"
-        said = {"code": "process_unknown", "message": f"unable to show figures; {why}"}
-        return web.json_response({"error": said}, status=404)
+        return failure(404, "process_unknown", f"unable to show figures; {why}")
 
     return [web.get("/metrics", refuse)]

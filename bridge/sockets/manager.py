@@ -18,6 +18,7 @@ from socketio.packet import Packet
 
 from bridge import orders
 from bridge.errors import BridgeError, OrderUnusable
+from bridge.identity import Removal
 from bridge.orders import (
     Answer,
     Carried,
@@ -26,7 +27,9 @@ from bridge.orders import (
     Emit,
     EnterRoom,
     LeaveRoom,
+    Moved,
     Order,
+    RemoveMember,
     Room,
     whole,
 )
@@ -65,6 +68,7 @@ class ClientManager(socketio.AsyncManager):  # type: ignore[misc]  # python-sock
 
     Without a server it emits to the clients of all nodes and has none of its own. ``now`` gives monotonic
     seconds. A callback is called once, with the first answer. ``guests`` are in their rooms too.
+    ``removed`` is told who is no member of a room any more, whichever node says so.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class ClientManager(socketio.AsyncManager):  # type: ignore[misc]  # python-sock
         *,
         neighbours: Neighbours | None = None,
         guests: Guests | None = None,
+        removed: Callable[[Removal], None] = lambda _: None,
     ) -> None:
         super().__init__()
         self.unreadable = 0
@@ -84,6 +89,7 @@ class ClientManager(socketio.AsyncManager):  # type: ignore[misc]  # python-sock
         self._now = now
         self._neighbours = neighbours
         self._guests = guests
+        self._removed = removed
         self._numbers = itertools.count(1)
         self._awaited: dict[int, _Awaited] = {}
         self._obeying: set[asyncio.Task[None]] = set()
@@ -140,6 +146,11 @@ class ClientManager(socketio.AsyncManager):  # type: ignore[misc]  # python-sock
         namespace = namespace or "/"
         self._close(room, namespace)
         self._tell(CloseRoom(namespace, _room(room)))
+
+    def remove_member(self, removal: Removal) -> None:
+        """Let a user's devices on all nodes out of a room. Raises `StoreUnavailable`: only these are."""
+        self._removed(removal)
+        self._tell(RemoveMember(removal))
 
     async def trigger_callback(self, sid: str, id: int, data: Any) -> None:  # noqa: A002
         """Call the callback that waits for a client's answer; what is none is not minded."""
@@ -205,6 +216,13 @@ class ClientManager(socketio.AsyncManager):  # type: ignore[misc]  # python-sock
                 answered = self._answered(number, *whole(arguments))
                 if inspect.isawaitable(answered):
                     await answered
+            case RemoveMember(removal):
+                self._removed(removal)
+            case _:
+                await self._move(order)
+
+    async def _move(self, order: Moved) -> None:
+        match order:
             case EnterRoom(namespace, sid, room):
                 if self._is_here(sid, namespace):
                     await super().enter_room(sid, namespace, room)

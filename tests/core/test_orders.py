@@ -5,6 +5,7 @@ import json
 import pytest
 
 from bridge.errors import OrderUnusable
+from bridge.identity import Removal
 from bridge.orders import (
     ORDER_LIMIT_BYTES,
     Answer,
@@ -14,6 +15,7 @@ from bridge.orders import (
     Emit,
     EnterRoom,
     LeaveRoom,
+    RemoveMember,
     decode,
     encode,
 )
@@ -28,6 +30,8 @@ ORDERS = [
     LeaveRoom("/", "s-1", "42"),
     CloseRoom("/", "r"),
     Disconnect("/", "s-1"),
+    RemoveMember(Removal("ann", 42, 1.5)),
+    RemoveMember(Removal("\ud800", "42", 1.0)),
 ]
 
 

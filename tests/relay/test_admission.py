@@ -8,7 +8,8 @@ from fakes import HANG, Bench, FakeBackend
 
 from bridge.admission import Admission, AdmissionLimits
 from bridge.errors import RequestError
-from bridge.identity import Identity
+from bridge.identity import Identity, Removal
+from bridge.members import KNOWN_LIMIT, Members
 
 
 class MovedClock:
@@ -20,13 +21,14 @@ class MovedClock:
 
 
 class Tokens:
-    """Knows tokens like ``ann`` or ``ann until 1010``."""
+    """Knows tokens like ``ann``, ``ann until 1010`` or ``ann made 1005``."""
 
     async def identify(self, token):
         if token is None:
             raise RequestError("unauthorized", "unable to let the device in; it brings no token")
-        user, _, until_s = token.partition(" until ")
-        return Identity(user, expires_at_s=float(until_s) if until_s else None)
+        user, what, at_s = token.partition(" until " if " until " in token else " made ")
+        when = {" until ": "expires_at_s", " made ": "issued_at_s"}.get(what)
+        return Identity(user, **({when: float(at_s)} if when else {}))
 
 
 class Lists:
@@ -35,9 +37,15 @@ class Lists:
         self.members = set()
         self.asked = []
         self.answers = True
+        self.holds_up = None
 
     async def allows(self, identity, room_id):
         self.asked.append((identity.user, room_id))
+        if self.holds_up is not None:
+            answer, (asked, held) = (identity.user, room_id) in self.members, self.holds_up
+            asked.set()
+            await held.wait()
+            return answer
         if not self.answers:
             raise RequestError("membership_unknown", "unable to act in the room; nobody says")
         return (identity.user, room_id) in self.members
@@ -58,25 +66,29 @@ class Door:
     """One admission, and what it said to end."""
 
     def __init__(self, **limits):
-        self.clock, self.lists, self.ended = MovedClock(), Lists(), []
+        self.clock, self.lists, self.ended, self.facts = MovedClock(), Lists(), [], NoFaults()
         known = {
             "events_per_second": 10.0,
             "events_burst": 20,
             "connections_per_user": 3,
             "connections_per_address": 2,
             "rooms_per_device": 2,
+            "removal_s": 60.0,
         }
         self.admission = Admission(
             authenticator=Tokens(),
             membership=self.lists,
             limits=AdmissionLimits(**{**known, **limits}),
-            telemetry=NoFaults(),
+            telemetry=self.facts,
             clock=self.clock,
             wall=self.clock.monotonic_s,
         )
 
     async def admit(self, token="ann"):
         return await self.admission.admit(token, lambda *what: self.ended.append(what))
+
+    def remove(self, user, room_id):
+        self.admission.remove(Removal(user, room_id, self.clock.now_s))
 
 
 def refused(code):
@@ -95,6 +107,7 @@ async def test_events_are_limited_and_who_does_not_mind_is_sent_away():
     with refused("rate_limited"):
         admitted.take_event()
     assert door.ended == [("rate_limited", None)]
+    assert door.facts.refusals == {("access", "rate_limited"): 1}
     door.clock.now_s += 100
     with refused("rate_limited"):
         admitted.take_event()
@@ -212,6 +225,72 @@ async def test_who_is_removed_hears_the_room_no_longer_than_an_answer_holds():
     assert (ann.rooms, also_ann.rooms, bob.rooms) == ({2}, set(), {1})
     with refused("not_a_member"):
         ann.check_entered(1)
+
+
+async def test_a_removal_that_is_told_ends_it_at_once_and_no_answer_of_before_counts():
+    door = Door()
+    door.lists.members = {("ann", 1), ("ann", 2), ("bob", 1)}
+    ann, also_ann, bob = [await door.admit(user) for user in ("ann", "ann", "bob")]
+    for each in (ann, also_ann, bob):
+        await each.enter(1)
+    await ann.enter(2)
+    door.lists.members.remove(("ann", 1))
+    door.remove("ann", 1)
+    assert door.ended == [("not_a_member", 1)] * 2
+    assert door.facts.refusals == {("access", "not_a_member"): 2}
+    assert (ann.rooms, also_ann.rooms, bob.rooms) == ({2}, set(), {1})
+    with refused("not_a_member"):
+        await ann.check(1)
+    door.lists.members.add(("ann", 1))
+    door.clock.now_s += 2
+    await ann.enter(1)  # the backend decides, and may have changed its mind
+
+
+async def test_an_answer_that_was_asked_for_before_a_removal_is_asked_for_again():
+    door = Door()
+    door.lists.members = {("ann", 1)}
+    admitted = await door.admit()
+    door.lists.holds_up = asked, held = asyncio.Event(), asyncio.Event()
+    entering = asyncio.create_task(admitted.enter(1))
+    await asked.wait()
+    door.lists.members.clear()
+    door.remove("ann", 1)
+    door.lists.holds_up = None
+    held.set()
+    with refused("not_a_member"):
+        await entering
+    assert not admitted.rooms
+
+
+async def test_a_token_that_names_a_room_from_before_a_removal_opens_it_no_more():
+    door = Door()
+    door.lists.members, door.lists.lasts_s = {("ann", 1), ("ann", 2), ("bob", 1)}, 0.0
+    ann = await door.admit("ann made 1000")
+    await ann.enter(1)
+    door.remove("ann", 1)
+    assert door.ended == [("not_a_member", 1)]
+    for token in ("ann made 1000", "ann", "ann made 1004"):  # their clocks need not be ours
+        again = await door.admit(token)
+        with refused("not_a_member"):
+            await again.check(1)
+        await again.check(2)
+        again.close()
+    await (await door.admit("bob")).enter(1)
+    await (await door.admit("ann made 1006")).enter(1)
+    door.clock.now_s += 61
+    await ann.enter(1)
+
+
+async def test_removals_that_are_remembered_are_not_many():
+    clock = MovedClock()
+    members = Members(Lists(0.0), clock.monotonic_s, removal_s=60.0)
+    for number in range(KNOWN_LIMIT + 10):
+        members.remove(Removal("ann", number, 0.0))
+    assert len(members._removed) == KNOWN_LIMIT
+    clock.now_s += 61
+    for number in range(10):
+        members.remove(Removal("bob", number, 0.0))
+    assert len(members._removed) == KNOWN_LIMIT
 
 
 async def test_who_is_in_stays_while_nobody_can_say_but_may_do_nothing_new():
