@@ -27,6 +27,8 @@ GUARD_ALERTS = ("BridgeTurnsFail", "BridgeFirstTextSlow", "BridgeTextDiffers")
 _MODES = ("", "development", "production")
 _AUTHS = ("", "jwt", "closed", "none")
 HUNDRED = 100
+HIDDEN = "(hidden)"
+"""What is shown in the place of a secret."""
 SECRET_BYTES = 32
 """HS256 is as strong as its secret: RFC 7518, 3.2."""
 
@@ -123,11 +125,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not _is_web_address(self.backend_url):
-            _refuse("BACKEND_URL", self.backend_url, "it must look like http://host:port")
+            _refuse_url("BACKEND_URL", "http://host:port")
         if self.node_adapter not in NODE_ADAPTERS:
             _refuse("BRIDGE_NODE_ADAPTER", self.node_adapter, f"it must be one of {', '.join(NODE_ADAPTERS)}")
         if self.admin_url and not _is_web_address(self.admin_url):
-            _refuse("BRIDGE_ADMIN_URL", self.admin_url, "it must look like http://host:port")
+            _refuse_url("BRIDGE_ADMIN_URL", "http://host:port")
         ports = {"PORT": self.port, "BRIDGE_DROP_IN_PORT": self.drop_in_port}
         for env, port in {**ports, "BRIDGE_ADMIN_PORT": self.admin_port}.items():
             if port not in _HTTP_PORTS:
@@ -167,7 +169,7 @@ class Settings:
         if self.guard not in _GUARDS:
             _refuse("BRIDGE_GUARD", self.guard, "it must be on, dry-run or off")
         if self.guard_webhook and not _is_web_address(self.guard_webhook):
-            raise SettingsError("unable to use BRIDGE_GUARD_WEBHOOK; it must look like https://host/path")
+            _refuse_url("BRIDGE_GUARD_WEBHOOK", "https://host/path")
 
     @property
     def address(self) -> str:
@@ -186,7 +188,7 @@ class Settings:
         if self.admin_ui and not (self.admin_ui_user and self.admin_ui_password):
             _refuse("BRIDGE_ADMIN_UI", "on", "it needs BRIDGE_ADMIN_UI_USER and BRIDGE_ADMIN_UI_PASSWORD")
         if self.jwks_url and not _is_web_address(self.jwks_url):
-            _refuse("BRIDGE_JWKS_URL", self.jwks_url, "it must look like https://host/path")
+            _refuse_url("BRIDGE_JWKS_URL", "https://host/path")
 
 
 def _is_web_address(text: str) -> bool:
@@ -195,6 +197,17 @@ def _is_web_address(text: str) -> bool:
         return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
     except ValueError:
         return False
+
+
+def without_credentials(url: str) -> str:
+    """Return ``url`` without user, password and query; hidden altogether where they cannot be told apart."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return HIDDEN
+    place = parts.netloc.rpartition("@")[2]
+    torn = "@" in parts.path + parts.query + parts.fragment  # a password with a / or a # in it
+    return HIDDEN if torn or not parts.scheme else f"{parts.scheme}://{place}{parts.path}"
 
 
 def load(
@@ -316,3 +329,8 @@ def _boolean(value: Any) -> bool:
 
 def _refuse(name: str, value: object, why: str) -> typing.NoReturn:
     raise SettingsError(f"unable to use {name}={value!r}; {why}")
+
+
+def _refuse_url(name: str, alike: str) -> typing.NoReturn:
+    """Say what would do, and not what is there: an address may hold a password."""
+    raise SettingsError(f"unable to use {name}; it must look like {alike}")

@@ -1,6 +1,7 @@
 """What every ring shares: a missing tool skips its tests, and fails them where nothing may be skipped."""
 
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from tests.held_ports import held_port
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy machine")
 
+SECRET = re.compile(r"canary|Bearer \S|\beyJ[\w-]+\.eyJ|access_token=")
+"""What no log of the whole run may hold: a canary, a token, a query string that shows one."""
 HERE = Path(__file__).resolve().parent
 NODE_MODULES = HERE / "end_to_end" / "socket_io_client" / "node_modules"
 LEGACY_MODULES = HERE / "legacy_chat_server" / "node_modules"
@@ -68,6 +71,18 @@ def pytest_runtest_setup(item):
         there, why = TOOLS[mark.args[0]]
         if not there():
             _missing(why)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Fail what passed, but said a secret where a log would have it: tests call their secrets canaries."""
+    report = yield
+    said = "".join(text for _, text in report.sections)
+    if report.passed and (found := SECRET.search(said)) is not None:
+        begin = max(0, found.start() - 200)
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} ({call.when}) logs a secret:\n{said[begin : found.end() + 50]}"
+    return report
 
 
 def _missing(why):

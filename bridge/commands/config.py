@@ -5,13 +5,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
-from urllib.parse import urlsplit
 
 from bridge.app import App
 from bridge.profiles import Profile
-from bridge.settings import Settings
+from bridge.settings import HIDDEN, Settings, without_credentials
 
-HIDDEN = "(hidden)"
 _UNITS = {"_s": "s", "_bytes": "bytes"}
 _WIDTHS = (32, 36)
 Parser = argparse.ArgumentParser
@@ -83,17 +81,6 @@ class Shown:
             case _:
                 text = str(self.value)
         return f"{text} {self.unit}".strip() or "-"
-
-
-def without_credentials(url: str) -> str:
-    """Return ``url`` without user, password and query; hidden altogether where they cannot be told apart."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return HIDDEN
-    place = parts.netloc.rpartition("@")[2]
-    torn = "@" in parts.path + parts.query + parts.fragment  # a password with a / or a # in it
-    return HIDDEN if torn or not parts.scheme else f"{parts.scheme}://{place}{parts.path}"
 
 
 def _shown(each: Any, value: Any) -> tuple[Any, str]:

@@ -42,7 +42,7 @@ from bridge.exchange import Exchange
 from bridge.messages import MessageEnd
 from bridge.ports import Prompt
 from bridge.profiles import Call, Profile
-from bridge.settings import Settings
+from bridge.settings import Settings, without_credentials
 from bridge.templates import ask, frame_message, pick, posted
 
 SHOWN_ALIKE = 3
@@ -81,7 +81,7 @@ class Findings:
 
 async def run(settings: Settings, profile: Profile, content: str) -> int:
     """Examine both calls with ``content`` as the prompt; return 0 when nothing is wrong, else 1."""
-    print(f"backend   {settings.backend_url}")
+    print(f"backend   {without_credentials(settings.backend_url)}")
     print(f"profile   {settings.backend_profile}, dialect {settings.dialect}, {_promise(profile)}")
     backend = HttpBackend(
         settings.backend_url, profile, dialect(settings), lambda *_: None, connect_s=settings.connect_s

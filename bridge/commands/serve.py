@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from bridge.app import App
 from bridge.profiles import Profile
-from bridge.settings import Settings
+from bridge.settings import Settings, without_credentials
 from bridge.telemetry import configure_logs
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ async def run(settings: Settings, profile: Profile, place: Path | None = None) -
     app.telemetry.said(
         "listening",
         address=address,
-        backend=settings.backend_url,
+        backend=without_credentials(settings.backend_url),
         profile=settings.backend_profile,
         dialect=settings.dialect,
         auth=settings.auth or "none",

@@ -66,7 +66,12 @@ def test_what_may_not_start_is_told_what_to_set(given, says):
         ({"auth": "oauth"}, "it must be jwt"),
         ({"mode": "prod"}, "development or production"),
         ({"auth": "jwt", "jwt_secret": "short-canary"}, "32 bytes or more"),
-        ({"auth": "jwt", "jwks_url": "issuer"}, "https://host/path"),
+        ({"auth": "jwt", "jwks_url": "issuer/canary"}, "unable to use BRIDGE_JWKS_URL; .*https://host/path"),
+        ({"backend_url": "http://user:canary@"}, "unable to use BACKEND_URL; .*http://host:port"),
+        ({"backend_url": "htp://user:canary@host"}, "unable to use BACKEND_URL; .*http://host:port"),
+        ({"backend_url": "http://user:canary@host:99999"}, "unable to use BACKEND_URL; .*http://host:port"),
+        ({"admin_url": "user:canary@host"}, "unable to use BRIDGE_ADMIN_URL; .*http://host:port"),
+        ({"guard_webhook": "hook/canary"}, "unable to use BRIDGE_GUARD_WEBHOOK; .*https://host/path"),
     ],
     ids=str,
 )

@@ -33,7 +33,7 @@ def nginx(folder, listen, ports):
     for shipped, ours in zip(("127.0.0.1:5000", "127.0.0.1:5001"), ports, strict=True):
         assert text.count(shipped) == 2
         text = text.replace(shipped, f"127.0.0.1:{ours}")
-    text = text.replace("/var/log/nginx/access.log", str(folder / "access.log"))
+    text = text.replace("/var/log/nginx", str(folder))
     text = text.replace("listen 80;", f"listen 127.0.0.1:{listen};").replace("worker_processes auto;", "")
     (folder / "nginx.conf").write_text(text, "utf-8")
     program = shutil.which("nginx") or "/usr/sbin/nginx"
@@ -184,3 +184,24 @@ async def test_a_token_in_a_query_stands_in_no_access_log(site, tmp_path):
             while "/chat/rooms/r/stream" not in log.read_text("utf-8"):
                 await asyncio.sleep(0.05)
     assert "canary" not in log.read_text("utf-8")
+
+
+async def test_no_query_stands_in_any_log_while_nobody_answers(tmp_path):
+    paths = (
+        "/chat/rooms/r/stream?access_token=canary",
+        "/socket.io/?EIO=4&transport=polling&sid=canary",
+        "/x?canary",
+    )
+    with nginx(tmp_path, free_ports("127.0.0.1", 0, 2, tried=1)) as address:
+        log = tmp_path / "access.log"
+        async with asyncio.timeout(30), aiohttp.ClientSession() as http:
+            while not log.exists():
+                await asyncio.sleep(0.05)
+            for path in paths:
+                async with http.get(address + path) as response:
+                    assert response.status == 502
+            while log.read_text("utf-8").count(" 502 ") < len(paths):
+                await asyncio.sleep(0.05)
+    said = "".join(each.read_text("utf-8") for each in tmp_path.glob("*.log"))
+    assert "127.0.0.1:" in said  # which process did not answer
+    assert "canary" not in said

@@ -18,7 +18,7 @@ async def test_no_secret_is_in_any_log_of_a_process():
     environ = {name: value for name, value in os.environ.items() if not name.startswith("BRIDGE_")}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bridge", "serve",
-        env={**environ, "PORT": "0", "BACKEND_URL": "http://127.0.0.1:9", "CHAT_STREAMING_ENABLED": "on",
+        env={**environ, "PORT": "0", "CHAT_STREAMING_ENABLED": "on", "BACKEND_URL": "http://ann:canary@127.0.0.1:9",
              "BRIDGE_AUTH": "jwt", "BRIDGE_JWT_SECRET": SECRET, "BRIDGE_ADMIN_TOKEN": "canary-admin",
              "BRIDGE_HEADER_S": "5", "BRIDGE_DRAIN_S": "0.5"},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -33,6 +33,24 @@ async def test_no_secret_is_in_any_log_of_a_process():
     said = (out + err).decode()
     assert "stopped" in said
     assert "canary" not in said
+
+
+async def test_the_password_of_a_redis_that_does_not_answer_is_in_no_log():
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("BRIDGE_")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bridge", "serve",
+        env={**environ, "PORT": "0", "REDIS_URL": "redis://ann:canary@127.0.0.1:9/0"},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(60):
+            said = await process.stderr.readuntil(b'"address"')
+    finally:
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(60):
+            out, err = await process.communicate()
+    assert b"fault" in said
+    assert b"canary" not in said + out + err
 
 
 async def provoke(address):
