@@ -71,6 +71,11 @@ class Pass:
     def __repr__(self) -> str:
         return f"<Pass {len(self.rooms)} rooms{f', over: {self._over}' if self._over else ''}>"
 
+    @property
+    def over(self) -> bool:
+        """True once the device is sent away, or gone."""
+        return self._over is not None
+
     def take_event(self) -> None:
         """Count one event of the device, before any work for it; who does not mind refusals is sent away.
 

@@ -63,6 +63,9 @@ class BridgeNamespace(socketio.AsyncNamespace):  # type: ignore[misc]  # python-
             return self._disconnect(sid)
         if guest is None:
             return None
+        if guest.admitted.over:  # it is being sent away: what it goes on sending waits where it costs nothing
+            await asyncio.sleep(GOODBYE_S)
+            return None
         return await self._acks.answer(guest, event, *args[1:])
 
     @property
