@@ -30,8 +30,8 @@ from benchmarks.attacked import SOCKET_IO, Backend, Device, bridge, cpu_s, port_
 FLOOD_PER_S = 5000
 TICKS_PER_S = 50
 FREELY = {"BRIDGE_EVENTS_PER_SECOND": "1000000", "BRIDGE_EVENTS_BURST": "1000000"}
-HANDSHAKE_S = 5.0
-"""BRIDGE_HANDSHAKE_S, after which a session without a CONNECT is gone."""
+REST_S = 12.0
+"""By then a session that made no CONNECT is gone, and what waited for its next ping."""
 IN_TIME_S = 11.0
 """The deadlines of the bridge are 10 s; by then all is answered or closed."""
 
@@ -302,7 +302,7 @@ async def http(arguments: argparse.Namespace, session: aiohttp.ClientSession) ->
 
 async def memory(arguments: argparse.Namespace, session: aiohttp.ClientSession) -> None:
     """Attack the same process again and again, and look at its memory when it has come to rest."""
-    async with bridge(Backend()) as (address, pid):
+    async with bridge(Backend(), BRIDGE_PING_INTERVAL_S="5") as (address, pid):
         await (await Device(session, address, "ann").connect("ann")).ws.close()
         base = rss_mib(pid)
         print(f"memory: {base:.1f} MiB at first", end="", flush=True)
@@ -315,7 +315,7 @@ async def memory(arguments: argparse.Namespace, session: aiohttp.ClientSession) 
             for _ in range(50):
                 await _too_large(session, address)
             highest = max(highest, rss_mib(pid))
-            await asyncio.sleep(2 * HANDSHAKE_S)  # those sessions made no CONNECT
+            await asyncio.sleep(REST_S)
             print(f"; {highest:.1f}, at rest {rss_mib(pid):.1f}", end="", flush=True)
         print()
 

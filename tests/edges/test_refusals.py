@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import time
 
 import aiohttp
@@ -174,6 +175,22 @@ async def test_refusals_at_every_door_are_counted_by_what_and_why(script):
                 assert seen.items() <= want.items()
                 await asyncio.sleep(0.1)
         writer.close()
+
+
+async def test_what_is_sent_by_who_is_sent_away_is_not_even_refused(script):
+    limits = {"events_per_second": 0.001, "events_burst": 1}
+    async with running(script, **JWT, **limits) as bridge, aiohttp.ClientSession() as http:
+        async with http.ws_connect(f"{bridge.address}/socket.io/?EIO=4&transport=websocket") as ws:
+            await ws.send_str("40" + json.dumps({"token": token(42)}))
+            with contextlib.suppress(ConnectionError):
+                for _ in range(1000):
+                    await ws.send_str('42["join_room",{"roomId":42}]')
+            async with asyncio.timeout(20):
+                async for _ in ws:
+                    pass
+        seen = await refusals(bridge)
+    assert seen["access", "rate_limited"] == 1
+    assert seen["event", "rate_limited"] < 100
 
 
 def test_codes_that_are_too_many_are_counted_as_one():
