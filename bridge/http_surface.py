@@ -109,6 +109,8 @@ OPERATIONS: tuple[Operation, ...] = (
         "The figures of this process, in Prometheus' text format",
         "operators",
         {200: ("The figures.", "text/plain", _STRING)},
+        refusals={401: _OPERATOR[401]},
+        security=[{}, *_BEARER],
     ),
     Operation(
         "get",

@@ -115,14 +115,15 @@ async def body_of(request: web.Request) -> dict[str, Any]:
     """Return the JSON object that ``request`` brings. Raises `RequestError`."""
     if request.content_type != "application/json":  # a form of another site cannot send this type
         raise RequestError("bad_type", "unable to read the body; send application/json")
+    if (request.content_length or 0) > BODY_LIMIT_BYTES:
+        raise _too_large()
     try:
         async with asyncio.timeout(BODY_S):
             raw = await request.content.read(BODY_LIMIT_BYTES + 1)
             while not request.content.at_eof() and len(raw) <= BODY_LIMIT_BYTES:
                 raw += await request.content.readany()
         if len(raw) > BODY_LIMIT_BYTES:
-            why = f"it is over {BODY_LIMIT_BYTES} bytes"
-            raise RequestError("content_too_large", f"unable to read the body; {why}")
+            raise _too_large()
         body = json.loads(raw)
     except (ValueError, RecursionError, TimeoutError) as exc:
         raise RequestError("not_an_object", "unable to read the body; it is no JSON object") from exc
@@ -130,3 +131,7 @@ async def body_of(request: web.Request) -> dict[str, Any]:
         raise RequestError("not_an_object", "unable to read the body; it is no JSON object")
     check_values([body])
     return body
+
+
+def _too_large() -> RequestError:
+    return RequestError("content_too_large", f"unable to read the body; it is over {BODY_LIMIT_BYTES} bytes")

@@ -28,4 +28,5 @@ def routes(
     yield from AlertsDoor(switch, bearer, pull, named=settings.guard_alerts).routes()
     yield from RemovalsDoor(bearer, remove, wall=time.time).routes()
     own = settings.admin_port or not one_of_several
-    yield from figures.routes(metrics) if own else figures.elsewhere()
+    looks = Bearer(settings.metrics_token, open_without=True)
+    yield from figures.routes(metrics, looks.refusal) if own else figures.elsewhere()

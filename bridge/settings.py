@@ -112,6 +112,7 @@ class Settings:
     confirm_percent: float = _key("BRIDGE_CONFIRM_PERCENT", 0.0, zero=True)
     confirm_s: float = _key("BRIDGE_CONFIRM_S", 5.0)
     admin_token: str = _key("BRIDGE_ADMIN_TOKEN", "", secret=True)
+    metrics_token: str = _key("BRIDGE_METRICS_TOKEN", "", secret=True)
     admin_ui: bool = _key("BRIDGE_ADMIN_UI", default=False)
     admin_ui_user: str = _key("BRIDGE_ADMIN_UI_USER", "")
     admin_ui_password: str = _key("BRIDGE_ADMIN_UI_PASSWORD", "", secret=True)

@@ -20,7 +20,7 @@ BODY_LIMIT_BYTES, BODY_S = 1024 * 1024, 10.0
 
 
 class Bearer:
-    """Lets in who brings ``token``; without a token nobody, or, for the demo, everybody: ``open_without``."""
+    """Lets in who brings ``token``; without a token nobody, or everybody where it is ``open_without``."""
 
     def __init__(self, token: str, *, open_without: bool) -> None:
         self._token = token
@@ -31,11 +31,11 @@ class Bearer:
         if not self._token:
             if self._open:
                 return None
-            return failure(403, "disabled", "unable to show the flag; BRIDGE_ADMIN_TOKEN is not set")
+            return failure(403, "disabled", "unable to answer; BRIDGE_ADMIN_TOKEN is not set")
         given = request.headers.get("Authorization", "").encode()
         if hmac.compare_digest(given, f"Bearer {self._token}".encode()):
             return None
-        return failure(401, "unauthorized", "unable to show the flag; the bearer token is wrong or missing")
+        return failure(401, "unauthorized", "unable to answer; the bearer token is wrong or missing")
 
 
 class FlagDoor:

@@ -1,16 +1,18 @@
 """``/metrics``: the figures of this process in Prometheus' text format."""
 
+from collections.abc import Callable
+
 from aiohttp import web
 
 from bridge.failures import failure
 from bridge.metrics import CONTENT_TYPE, Metrics
 
 
-def routes(metrics: Metrics) -> list[web.RouteDef]:
-    """Return the routes of this door."""
+def routes(metrics: Metrics, refusal: Callable[[web.Request], web.Response | None]) -> list[web.RouteDef]:
+    """Return the routes of this door; ``refusal`` says what to answer who may not."""
 
-    async def figures(_: web.Request) -> web.Response:
-        return web.Response(body=metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+    async def figures(request: web.Request) -> web.Response:
+        return refusal(request) or web.Response(body=metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
     return [web.get("/metrics", figures)]
 

@@ -135,6 +135,16 @@ async def test_a_body_that_is_null_is_no_object_and_not_too_large(bridge, path):
         assert (answer.status, (await answer.json())["error"]["code"]) == (400, "not_an_object")
 
 
+@pytest.mark.parametrize("path", ["/chat/events", "/stream/", "/messages/", "/api/chat", "/api/chat/42"])
+async def test_a_body_whose_length_is_too_large_is_refused_before_it_comes(bridge, path):
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(bridge.address.rpartition(":")[2]))
+    said = "Host: x\r\nContent-Type: application/json\r\nContent-Length: 9000000"
+    writer.write(f"POST {path} HTTP/1.1\r\n{said}\r\n\r\n".encode())
+    async with asyncio.timeout(5):  # a body may take ten seconds
+        assert b"content_too_large" in await reader.readuntil(b"}}")
+    writer.close()
+
+
 async def test_who_asks_for_a_websocket_without_a_handshake_is_told_so_in_json(bridge):
     async with aiohttp.ClientSession() as http, http.get(f"{bridge.address}/api/v1/chat/ws") as answer:
         assert (answer.status, (await answer.json())["error"]["code"]) == (426, "no_websocket")

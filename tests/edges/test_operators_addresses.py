@@ -19,6 +19,18 @@ async def http():
         yield session
 
 
+async def test_figures_ask_for_their_own_token_where_one_is_set(script):
+    async with running(script, metrics_token="looks") as bridge, aiohttp.ClientSession() as http:
+        for said, wanted in ((None, 401), ("Bearer secret", 401), ("Bearer looks", 200)):
+            headers = {} if said is None else {"Authorization": said}
+            async with http.get(f"{bridge.address}/metrics", headers=headers) as answer:
+                assert answer.status == wanted
+        async with http.get(
+            f"{bridge.address}/admin/flag", headers={"Authorization": "Bearer looks"}
+        ) as answer:
+            assert answer.status == 401
+
+
 async def status(http, address):
     async with http.get(address) as answer:
         return answer.status
