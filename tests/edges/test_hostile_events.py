@@ -175,3 +175,100 @@ async def test_any_text_is_a_packet_or_ends_the_connection(script, caplog, capsy
                 await (line.ws.send_bytes if isinstance(packet, bytes) else line.ws.send_str)(packet)
             await line.ws.close()
         assert (await line.call('42#["join_room",{"roomId":1}]'))["ok"]
+
+
+class Frames:
+    """A plain WebSocket that comes back when it is closed; a ping behind each frame is answered."""
+
+    def __init__(self, http, bridge):
+        self.http, self.url = http, f"{bridge.address}/api/v1/chat/ws"
+        self.ws = None
+        self.number = 0
+
+    async def say(self, frame):
+        """Send ``frame``; return what was answered before the ping behind it, None where it was closed."""
+        if self.ws is None or self.ws.closed:
+            self.ws = await self.http.ws_connect(self.url)
+        self.number += 1
+        await (self.ws.send_bytes if isinstance(frame, bytes) else self.ws.send_str)(frame)
+        await self.ws.send_str(json.dumps({"event": "ping", "ack": f"end-{self.number}"}))
+        heard = []
+        async with asyncio.timeout(20):
+            async for message in self.ws:
+                said = json.loads(message.data)
+                if said.get("ack") == f"end-{self.number}":
+                    return heard
+                heard.append(said)
+        return None
+
+
+async def test_any_json_in_any_frame_of_a_websocket_is_answered(script, caplog, capsys):
+    limits = {"events_per_second": 1e6, "events_burst": 10**6, "rooms_per_device": 10**6}
+    frames = st.one_of(
+        st.fixed_dictionaries(
+            {"event": st.sampled_from([*EVENTS, "auth", "ping"]), "data": DATA, "ack": JSON}
+        ),
+        st.fixed_dictionaries({"event": st.sampled_from(EVENTS), "data": DATA}),
+        JSON,
+    )
+    any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+    async with (
+        running(script, chat_streaming_enabled=False, **limits) as bridge,
+        quiet(caplog, capsys),
+        aiohttp.ClientSession() as http,
+    ):
+        line = Frames(http, bridge)
+        drawn = [json.dumps(frame) for frame in examples(frames, 200)]
+        for frame in [*drawn, *examples(st.one_of(any_text, st.binary(max_size=20)), 50), "[" * 100_000]:
+            for said in await line.say(frame) or ():
+                if said["event"] == "error":
+                    assert set(said["data"]) == {"code", "message"}
+                    assert said["data"]["code"] != "internal"
+        assert await line.say('{"event": "join_room", "data": {"roomId": 1}, "ack": "a"}') is not None
+
+
+HTTP_FIELDS = [
+    *FIELDS,
+    "event",
+    "data",
+    "chat_id",
+    "request_id",
+    "id",
+    "messages",
+    "trigger",
+    "role",
+    "parts",
+]
+HTTP_DOORS = [
+    "/chat/events",
+    "/stream/",
+    "/messages/",
+    "/api/chat",
+    "/api/chat/42",
+    "/admin/removals",
+    "/admin/flag",
+]
+
+
+async def test_any_json_as_the_body_of_a_request_is_answered(script, caplog, capsys):
+    limits = {"events_per_second": 1e6, "events_burst": 10**6}
+    bodies = st.one_of(JSON, st.dictionaries(st.sampled_from(HTTP_FIELDS), st.one_of(JSON, DATA), max_size=6))
+    head = {"Content-Type": "application/json", "Authorization": "Bearer secret"}
+    async with (
+        running(script, chat_streaming_enabled=False, **limits) as bridge,
+        quiet(caplog, capsys),
+        aiohttp.ClientSession(headers=head) as http,
+    ):
+        drawn = [
+            (door, json.dumps(body))
+            for door, body in examples(st.tuples(st.sampled_from(HTTP_DOORS), bodies), 250)
+        ]
+        odd = [(door, body) for door in HTTP_DOORS for body in (b"", b"\xff\xfe", b"[" * 100_000, b'{"a":')]
+        for door, body in [*drawn, *odd]:
+            method = "PUT" if door == "/admin/flag" else "POST"
+            async with http.request(method, bridge.address + door, data=body) as answer:
+                assert answer.status < 500, (door, body)
+                text = await answer.text()
+                assert "Traceback" not in text
+                if answer.status >= 400:
+                    assert set(json.loads(text)["error"]) == {"code", "message"}
