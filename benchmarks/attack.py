@@ -25,7 +25,8 @@ from typing import Any
 
 import aiohttp
 
-from benchmarks.attacked import SOCKET_IO, Backend, Device, bridge, cpu_s, port_of, rss_mib
+from benchmarks.attacked import SOCKET_IO, Backend, Device, bridge, port_of
+from benchmarks.nodes import resident_kib, used_s
 
 FLOOD_PER_S = 5000
 TICKS_PER_S = 50
@@ -103,16 +104,17 @@ async def flooded(arguments: argparse.Namespace, session: aiohttp.ClientSession)
     """Compare the times to the first chunk without a flood and beside one, by turns."""
     counted: Counter[str] = Counter()
     rounds: dict[str, list[Round]] = {"alone": [], "beside": []}
-    async with bridge(Backend()) as (address, pid):
+    async with bridge(Backend()) as attacked:
+        address = attacked.address
         users = [f"user-{n}" for n in range(arguments.users)]
         devices = [await Device(session, address, user).connect(user) for user in users]
         await streams(devices, 1, "warm")
         for number in range(arguments.rounds):
             for name, beside in (("alone", contextlib.nullcontext()), ("beside", flooding(address, counted))):
                 async with beside:
-                    began_at, worked_s = time.monotonic(), cpu_s(pid)
+                    began_at, worked_s = time.monotonic(), used_s(attacked.pid)
                     times = await streams(devices, arguments.seconds, f"{name}-{number}")
-                    share = (cpu_s(pid) - worked_s) / (time.monotonic() - began_at)
+                    share = (used_s(attacked.pid) - worked_s) / (time.monotonic() - began_at)
                 rounds[name].append(Round(statistics.quantiles(times, n=20)[-1], len(times), share))
     per_s = counted["events"] / arguments.seconds / arguments.rounds
     turns = sum(each.turns for each in rounds["beside"])
@@ -143,7 +145,8 @@ class Round:
 async def forged(arguments: argparse.Namespace, session: aiohttp.ClientSession) -> None:
     """Ask in the room of another for whatever can be asked for."""
     backend, codes = Backend(), Counter[str]()
-    async with bridge(backend, **FREELY) as (address, _):
+    async with bridge(backend, **FREELY) as attacked:
+        address = attacked.address
         ann = await Device(session, address, "ann").connect("hers")
         eve = await Device(session, address, "eve").connect("own")
         await ann.turn_ms("hers", "r")
@@ -169,7 +172,8 @@ async def forged(arguments: argparse.Namespace, session: aiohttp.ClientSession) 
 
 async def leaks(arguments: argparse.Namespace, session: aiohttp.ClientSession) -> None:
     """Let a canary be said in each of many rooms, and look who hears which."""
-    async with bridge(Backend(), **FREELY) as (address, _):
+    async with bridge(Backend(), **FREELY) as attacked:
+        address = attacked.address
         asking, listening = [], []
         for number in range(arguments.rooms):
             asking.append(await Device(session, address, f"canary{number}x").connect(f"room-{number}"))
@@ -285,7 +289,8 @@ async def _sent(address: str, pieces: list[bytes]) -> Ended:
 
 async def http(arguments: argparse.Namespace, session: aiohttp.ClientSession) -> None:
     """Say how long a device waits beside connections that are half open, and how odd requests end."""
-    async with bridge(Backend()) as (address, _):
+    async with bridge(Backend()) as attacked:
+        address = attacked.address
         took_s, all_s = await half_open(arguments.half_open, session, address)
         print(f"http: {arguments.half_open} half open, all closed in {all_s:.1f} s; ", end="")
         print(f"a device that came then joined in {took_s:.3f} s")
@@ -302,22 +307,27 @@ async def http(arguments: argparse.Namespace, session: aiohttp.ClientSession) ->
 
 async def memory(arguments: argparse.Namespace, session: aiohttp.ClientSession) -> None:
     """Attack the same process again and again, and look at its memory when it has come to rest."""
-    async with bridge(Backend(), BRIDGE_PING_INTERVAL_S="5") as (address, pid):
+    async with bridge(Backend(), BRIDGE_PING_INTERVAL_S="5") as attacked:
+        address = attacked.address
         await (await Device(session, address, "ann").connect("ann")).ws.close()
-        base = rss_mib(pid)
+        base = _mib(attacked.pid)
         print(f"memory: {base:.1f} MiB at first", end="", flush=True)
         for _ in range(arguments.rounds):
             counted: Counter[str] = Counter()
             async with flooding(address, counted):
                 await asyncio.sleep(arguments.seconds)
-            highest = rss_mib(pid)
+            highest = _mib(attacked.pid)
             await half_open(arguments.half_open, session, address)
             for _ in range(50):
                 await _too_large(session, address)
-            highest = max(highest, rss_mib(pid))
+            highest = max(highest, _mib(attacked.pid))
             await asyncio.sleep(REST_S)
-            print(f"; {highest:.1f}, at rest {rss_mib(pid):.1f}", end="", flush=True)
+            print(f"; {highest:.1f}, at rest {_mib(attacked.pid):.1f}", end="", flush=True)
         print()
+
+
+def _mib(pid: int) -> float:
+    return resident_kib(pid) / 1024
 
 
 async def _too_large(session: aiohttp.ClientSession, address: str) -> None:

@@ -4,17 +4,16 @@ import asyncio
 import contextlib
 import itertools
 import json
-import os
-import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import jwt
 from aiohttp import web
+
+from benchmarks.nodes import Node, backend, node
 
 SECRET = "attack" * 8
 SOCKET_IO = "/socket.io/?EIO=4&transport="
@@ -101,56 +100,19 @@ class Device:
 
 
 @contextlib.asynccontextmanager
-async def bridge(backend: Backend, **settings: str) -> AsyncIterator[tuple[str, int]]:
-    """Run a bridge process; give its address and its pid."""
-    app = web.Application()
-    app.router.add_post("/chat/messages/stream", backend.stream)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
-    environ = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("BRIDGE_")},
-        "PORT": "0",
-        "BACKEND_URL": f"http://127.0.0.1:{runner.addresses[0][1]}",
+async def bridge(answers: Backend, **settings: str) -> AsyncIterator[Node]:
+    """Run a bridge process that asks everybody for a token."""
+    guarded = {
         "CHAT_STREAMING_ENABLED": "on",
         "BRIDGE_AUTH": "jwt",
         "BRIDGE_JWT_SECRET": SECRET,
         "BRIDGE_CONNECTIONS_PER_ADDRESS": "10000",
         **settings,
     }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bridge", "serve", env=environ, stderr=asyncio.subprocess.PIPE
-    )
-    assert process.stderr is not None  # noqa: S101  (a pipe was asked for)
-    address = json.loads(await process.stderr.readline())["address"]
-    drained = asyncio.create_task(process.stderr.read())
-    try:
-        yield address, process.pid
-    finally:
-        process.terminate()
-        await process.wait()
-        await drained
-        await runner.cleanup()
+    async with backend(stream=answers.stream) as url, node(BACKEND_URL=url, **guarded) as started:
+        yield started
 
 
 def port_of(address: str) -> int:
     """Return the port of an address."""
     return int(address.rpartition(":")[2])
-
-
-def rss_mib(pid: int) -> float:
-    """Return how much memory a process holds, NaN where the system does not say."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text("ascii")
-    except OSError:
-        return float("nan")
-    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
-
-
-def cpu_s(pid: int) -> float:
-    """Return how many seconds a process has worked, NaN where the system does not say."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
-    except OSError:
-        return float("nan")
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -22,7 +22,7 @@ def routes(
     remove: Callable[[Removal], None],
     one_of_several: bool,
 ) -> Iterator[web.RouteDef]:
-    """Return their routes; ``one_of_several`` processes at a port show no figures there: whose would they be."""
+    """Return their routes; ``one_of_several`` processes at one port show no figures there."""
     bearer = Bearer(settings.admin_token, open_without=settings.demo)
     yield from FlagDoor(switch, bearer).routes()
     yield from AlertsDoor(switch, bearer, pull, named=settings.guard_alerts).routes()

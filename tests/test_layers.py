@@ -370,7 +370,8 @@ TABLE = {
     ),
     "bridge.commands.trouble": (
         CORE
-        | {"bridge.http_server", "bridge.http_wire", "bridge.commands.children", "bridge.commands.cluster"},
+        | {"bridge.failures", "bridge.http_server", "bridge.http_wire"}
+        | {"bridge.commands.children", "bridge.commands.cluster"},
         {"aiohttp", "httpx"},
     ),
     "bridge.commands.cluster_proof": ({"bridge.commands.cluster", "bridge.commands.proof"}, {"httpx"}),

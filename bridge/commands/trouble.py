@@ -16,8 +16,9 @@ from aiohttp import web
 from bridge.commands.children import Child
 from bridge.commands.cluster import Node
 from bridge.errors import RequestError
+from bridge.failures import failure
 from bridge.http_server import listen
-from bridge.http_wire import CrossSite, failure, refusal
+from bridge.http_wire import CrossSite, refusal
 from bridge.origins import Origins
 
 STALL_S = 4.0
