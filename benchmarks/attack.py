@@ -89,7 +89,7 @@ async def streams(devices: list[Device], seconds: float, name: str) -> list[floa
 
     async def one(device: Device, after_s: float) -> list[float]:
         await asyncio.sleep(after_s)
-        times = []
+        times: list[float] = []
         for number in itertools.count():
             if time.monotonic() > until:
                 return times
@@ -242,7 +242,7 @@ async def odd_http(session: aiohttp.ClientSession, address: str) -> dict[str, "E
     """Send what is too large, too slow or malformed; return how each ended."""
     async with session.get(f"{address}{SOCKET_IO}polling") as answer:
         sid = json.loads((await answer.text())[1:])["sid"]
-    found = {}
+    found: dict[str, Ended] = {}
     for path in (f"{SOCKET_IO}polling&sid={sid}", "/messages/"):
         sent = _heads(path)
         ends = await asyncio.gather(*(_sent(address, pieces) for pieces in sent.values()))

@@ -32,11 +32,11 @@ async def serving(handler, refused=None):
     app = web.Application(middlewares=[as_json])
     app.router.add_post("/", handler)
     app.on_response_prepare.append(counted(refused.append))
-    runner, address = await listen(app, "127.0.0.1", 0, header_s=1.0, refused=refused.append)
+    site = await listen(app, "127.0.0.1", 0, header_s=1.0, refused=refused.append)
     try:
-        yield address
+        yield site.address
     finally:
-        await runner.cleanup()
+        await site.close()
 
 
 async def refusals(bridge):
