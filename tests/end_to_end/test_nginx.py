@@ -192,7 +192,7 @@ async def test_no_query_stands_in_any_log_while_nobody_answers(tmp_path):
         "/socket.io/?EIO=4&transport=polling&sid=canary",
         "/x?canary",
     )
-    with nginx(tmp_path, free_ports("127.0.0.1", 0, 2, tried=1)) as address:
+    with held_port() as one, held_port() as two, nginx(tmp_path, [one, two]) as address:
         log = tmp_path / "access.log"
         async with asyncio.timeout(30), aiohttp.ClientSession() as http:
             while not log.exists():
