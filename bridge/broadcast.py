@@ -15,7 +15,8 @@ from bridge.messages import MessageChunk
 class Way:
     """How a chunk reaches a device at once: ``encode`` makes the bytes, the same for all of its kind.
 
-    ``write`` takes them; not while ``waiting_bytes`` gives ``lag_bytes`` or more: then the device lags.
+    ``write`` takes them, or raises RuntimeError: the device is gone, and its room will soon know. Nothing is
+    written while ``waiting_bytes`` gives ``lag_bytes`` or more: then the device lags.
     """
 
     encode: Callable[[MessageChunk], bytes]
@@ -54,13 +55,16 @@ class Broadcast(Generic[D]):
         ]
 
     def tell(self, chunk: MessageChunk) -> list[D]:
-        """Tell ``chunk`` to all but the `others` and those that lag by now; return these."""
-        lagging = []
+        """Tell ``chunk`` to all but the `others` and those that lag by now, or are gone; return these."""
+        untold = []
         for encode, lag_bytes, ways in self._ways:
             data = encode(chunk)
             for waiting_bytes, write, device in ways:
-                if waiting_bytes() < lag_bytes:
+                if waiting_bytes() >= lag_bytes:
+                    untold.append(device)
+                    continue
+                try:
                     write(data)
-                else:
-                    lagging.append(device)
-        return lagging
+                except RuntimeError:  # who is gone must not cost the others this chunk
+                    untold.append(device)
+        return untold

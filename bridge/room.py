@@ -216,6 +216,7 @@ class Room:
             if knowing and turn.turn_id in seat.ended:
                 continue
             if seat.behind or device.lagging:
+                self._broadcast = None  # from here on it is told one by one
                 seat.behind.setdefault(turn.turn_id, _Behind(heard_seq or 0))
                 tell((device,), [each for each in messages if is_asked(each) or not isinstance(each, TEXT)])
             else:
@@ -225,16 +226,16 @@ class Room:
             self._end_turn(turn)
 
     def _written(self, chunk: MessageChunk) -> list[Device]:
-        """Write ``chunk`` to the devices that have a way; return those that have none, or lag."""
+        """Write ``chunk`` to the devices that have a way; return those that have none, lag, or are gone."""
         if self._broadcast is None:
             keep_up = [device for device, seat in self.seats.items() if not seat.behind]
             self._broadcast = Broadcast(device for device in keep_up if device.streaming is not False)
             self._broadcast.others += [device for device, seat in self.seats.items() if seat.behind]
-        lagging = self._broadcast.tell(chunk)
+        untold = self._broadcast.tell(chunk)
         others = self._broadcast.others
-        if lagging or any(device.way for device in others):
+        if untold or any(device.way for device in others):
             self._broadcast = None
-        return [*others, *lagging]
+        return [*others, *untold]
 
     def _end_turn(self, turn: Transcript) -> None:
         del self.running[turn.turn_id]

@@ -64,7 +64,7 @@ class SocketDevice:
         line = line_of(self.socket)
         if line is None or self._lags or self._deaf:
             return None
-        return Way(self._encoder.frame, line.write, line.waiting_bytes, LAG_BYTES)
+        return Way(self._encoder.frame, line.write_or_raise, line.waiting_bytes, LAG_BYTES)
 
     @property
     def busy(self) -> bool:

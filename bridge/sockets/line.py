@@ -1,6 +1,7 @@
 """The way to a client whose websocket is up: frames made by us, written straight to its transport."""
 
 import asyncio
+import contextlib
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -26,17 +27,22 @@ def frame(data: str | bytes) -> bytes:
 class Line:
     """The way to a client whose websocket is up: what is written is sent in order, and never waited for."""
 
-    __slots__ = ("_transport", "waiting_bytes", "write")
+    __slots__ = ("_transport", "waiting_bytes", "write_or_raise")
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport
-        self.write = transport.write
-        """Takes a frame."""
+        self.write_or_raise: Callable[[bytes], None] = transport.write
+        """Takes a frame; raises RuntimeError where the connection has ended, as uvloop's transports do."""
         self.waiting_bytes: Callable[[], int] = transport.get_write_buffer_size
         """Returns how much the client has not taken yet, beside what the kernel holds for it."""
 
     def __repr__(self) -> str:
         return f"<Line {self.waiting_bytes()} bytes waiting>"
+
+    def write(self, frame: bytes) -> None:
+        """Take a frame; behind the end of the connection it goes nowhere."""
+        with contextlib.suppress(RuntimeError):
+            self.write_or_raise(frame)
 
     def end(self) -> None:
         """Say goodbye behind all that was written; who does not leave is cut off."""

@@ -48,6 +48,18 @@ def test_who_lags_is_returned_and_told_nothing():
     assert (slow.written, quick.written) == ([], [b"2:text"])
 
 
+def test_who_is_gone_costs_the_others_nothing():
+    encoder = Encoder()
+    before, gone, behind = (Device(encoder) for _ in range(3))
+
+    def closed(_):
+        raise RuntimeError("the handler is closed")
+
+    gone.way = Way(encoder.frame, closed, lambda: 0, LAG_BYTES)
+    assert Broadcast([before, gone, behind]).tell(CHUNK) == [gone]
+    assert before.written == behind.written == [b"2:text"]
+
+
 def test_each_kind_has_bytes_of_its_own():
     one, other = Device(Encoder()), Device(Encoder())
     broadcast = Broadcast([one, other])

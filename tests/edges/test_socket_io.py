@@ -12,7 +12,7 @@ import socketio
 from loopback import Client, PollingClient, running
 
 from bridge.sockets import device, direct, engine
-from bridge.sockets.line import frame, line_of
+from bridge.sockets.line import Line, frame, line_of
 
 
 @pytest.fixture(params=["straight to the websocket", "the library's own queue"])
@@ -366,3 +366,16 @@ async def test_a_client_that_probes_and_does_not_upgrade_polls_on(bridge, script
         script.say("Hello")
         script.finish()
         assert (await client.until("ai_message_end"))["content"] == "Hello"
+
+
+async def test_what_is_written_behind_the_end_of_a_connection_goes_nowhere():
+    class Ended:
+        """What uvloop's transports do once they are closed; the door hears of that a moment later."""
+
+        def write(self, _):
+            raise RuntimeError("unable to perform operation; the handler is closed")
+
+        def get_write_buffer_size(self):
+            return 0
+
+    Line(Ended()).write(frame("4"))
