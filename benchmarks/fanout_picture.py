@@ -1,0 +1,135 @@
+"""The curves of `benchmarks.fanout` as one SVG: cost over devices in a room, latency over load. No I/O."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+WIDTH, HEIGHT = 880, 380
+TOP, BOTTOM = 116, 318
+LATE_MS = 100.0
+INK, PALE, RULE = "#1f2328", "#59636e", "#d1d9e0"
+BLUE, GREY, RED = "#2563eb", "#8a8f98", "#cf222e"
+_GRID_LINES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Panel:
+    """A part of the picture with scales of its own; ``x`` and ``y`` give 0 to 1."""
+
+    left: float
+    right: float
+    x: Callable[[float], float]
+    y: Callable[[float], float]
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        return self.left + (self.right - self.left) * self.x(x), BOTTOM - (BOTTOM - TOP) * self.y(y)
+
+
+def svg(cost: Sequence[tuple[int, float]], latency: Sequence[tuple[int, float, float]], title: str) -> str:
+    """Draw (devices in a room, deliveries per CPU second) and (answers, p50 ms, p99 ms)."""
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
+        f'height="{HEIGHT}" font-family="system-ui, sans-serif" font-size="13" fill="{INK}" '
+        f'role="img" aria-label="What a delivery costs, and how late it is: {escape(title)}">'
+    )
+    known = [(devices, rate) for devices, rate in cost if math.isfinite(rate)]
+    heard = [point for point in latency if all(map(math.isfinite, point))]
+    return "\n".join(
+        [
+            head,
+            f'<rect width="{WIDTH}" height="{HEIGHT}" rx="8" fill="#ffffff"/>',
+            _text(24, 30, "What a delivery costs, and how late it is", size=17, weight=600),
+            _text(24, 50, title, fill=PALE, size=12),
+            *_cost(known),
+            *_latency(heard),
+            "</svg>\n",
+        ]
+    )
+
+
+def _cost(points: Sequence[tuple[int, float]]) -> list[str]:
+    parts = [_text(24, 84, "deliveries per CPU second of the bridge", weight=600)]
+    if not points:
+        return [*parts, _text(24, TOP + 20, "nothing was measured", fill=PALE)]
+    step = _step(max(rate for _, rate in points))
+    top, (first, last) = step * _GRID_LINES, (points[0][0], points[-1][0])
+    panel = _Panel(84, 420, _logarithmic(first, last), lambda rate: rate / top)
+    for number in range(_GRID_LINES + 1):
+        parts += _rule(panel, panel.at(first, number * step)[1], f"{number * step:,.0f}")
+    for devices, _ in points:
+        parts.append(_below(panel.at(devices, 0)[0], f"{devices}"))
+    parts.append(_text(252, BOTTOM + 40, "devices in each room", fill=PALE, anchor="middle", size=12))
+    return [*parts, *_curve([panel.at(*point) for point in points], BLUE)]
+
+
+def _latency(points: Sequence[tuple[int, float, float]]) -> list[str]:
+    parts = [_text(476, 84, "added latency, ms", weight=600)]
+    if not points:
+        return [*parts, _text(476, TOP + 20, "nothing was measured", fill=PALE)]
+    lowest = 10.0 ** math.floor(math.log10(min(p50 for _, p50, _ in points)))
+    highest = 10.0 ** math.ceil(math.log10(max(LATE_MS * 2, *(p99 for _, _, p99 in points))))
+    last = points[-1][0]
+    panel = _Panel(516, 830, lambda answers: answers / last, _logarithmic(lowest, highest))
+    ms = lowest
+    while ms <= highest * 1.01:
+        parts += _rule(panel, panel.at(0, ms)[1], f"{ms:g}")
+        ms *= 10
+    late = panel.at(0, LATE_MS)[1]
+    parts.append(_line(panel.left, late, panel.right, late, RED, dash=True))
+    step = _step(last)
+    for answers in range(0, last + 1, max(1, int(step))):
+        parts.append(_below(panel.at(answers, lowest)[0], f"{answers}"))
+    words = "answers at once, of 50 tokens a second for 2 devices each"
+    parts.append(_text(673, BOTTOM + 40, words, fill=PALE, anchor="middle", size=12))
+    for place, (name, colour) in enumerate((("p50", GREY), ("p99", BLUE)), start=1):
+        line = [panel.at(point[0], point[place]) for point in points]
+        x, y = line[-1]
+        parts += [*_curve(line, colour), _text(x + 8, y + 4, name, fill=colour, weight=600)]
+    return parts
+
+
+def _step(highest: float) -> float:
+    """Return the round number that is reached by `_GRID_LINES` of it."""
+    size = 10.0 ** math.floor(math.log10(highest / _GRID_LINES))
+    return next(size * by for by in (1, 2, 2.5, 5, 10) if size * by * _GRID_LINES >= highest)
+
+
+def _logarithmic(lowest: float, highest: float) -> Callable[[float], float]:
+    span = math.log(highest / lowest) or 1.0
+    return lambda value: math.log(value / lowest) / span
+
+
+def _curve(points: Sequence[tuple[float, float]], colour: str) -> list[str]:
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    dots = [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>' for x, y in points]
+    return [f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>', *dots]
+
+
+def _rule(panel: _Panel, y: float, words: str) -> list[str]:
+    label = _text(panel.left - 8, y + 4, words, fill=PALE, anchor="end", size=11)
+    return [_line(panel.left, y, panel.right, y, RULE), label]
+
+
+def _below(x: float, words: str) -> str:
+    return _text(x, BOTTOM + 18, words, fill=PALE, anchor="middle", size=11)
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, colour: str, *, dash: bool = False) -> str:
+    dashed = ' stroke-dasharray="4 3"' if dash else ""
+    ends = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
+    return f'<line {ends} stroke="{colour}"{dashed}/>'
+
+
+def _text(
+    x: float,
+    y: float,
+    words: str,
+    *,
+    fill: str = INK,
+    anchor: str = "start",
+    size: int = 13,
+    weight: int = 400,
+) -> str:
+    style = f'fill="{fill}" text-anchor="{anchor}" font-size="{size}" font-weight="{weight}"'
+    return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{escape(words)}</text>'
