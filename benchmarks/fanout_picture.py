@@ -10,6 +10,7 @@ TOP, BOTTOM = 116, 318
 LATE_MS = 100.0
 INK, PALE, RULE = "#1f2328", "#59636e", "#d1d9e0"
 BLUE, GREY, RED = "#2563eb", "#8a8f98", "#cf222e"
+NAME_HEIGHT = 16
 _GRID_LINES = 5
 
 
@@ -57,8 +58,10 @@ def _cost(points: Sequence[tuple[int, float]]) -> list[str]:
     panel = _Panel(84, 420, _logarithmic(first, last), lambda rate: rate / top)
     for number in range(_GRID_LINES + 1):
         parts += _rule(panel, panel.at(first, number * step)[1], f"{number * step:,.0f}")
-    for devices, _ in points:
-        parts.append(_below(panel.at(devices, 0)[0], f"{devices}"))
+    for devices, rate in points:
+        x, y = panel.at(devices, rate)
+        parts.append(_below(x, f"{devices}"))
+        parts.append(_text(x, y - 10, f"{rate:,.0f}", fill=BLUE, anchor="middle", size=11))
     parts.append(_text(252, BOTTOM + 40, "devices in each room", fill=PALE, anchor="middle", size=12))
     return [*parts, *_curve([panel.at(*point) for point in points], BLUE)]
 
@@ -71,21 +74,28 @@ def _latency(points: Sequence[tuple[int, float, float]]) -> list[str]:
     highest = 10.0 ** math.ceil(math.log10(max(LATE_MS * 2, *(p99 for _, _, p99 in points))))
     last = points[-1][0]
     panel = _Panel(516, 830, lambda answers: answers / last, _logarithmic(lowest, highest))
-    ms = lowest
-    while ms <= highest * 1.01:
-        parts += _rule(panel, panel.at(0, ms)[1], f"{ms:g}")
-        ms *= 10
-    late = panel.at(0, LATE_MS)[1]
-    parts.append(_line(panel.left, late, panel.right, late, RED, dash=True))
-    step = _step(last)
-    for answers in range(0, last + 1, max(1, int(step))):
-        parts.append(_below(panel.at(answers, lowest)[0], f"{answers}"))
+    parts += _scales(panel, last, lowest, highest)
     words = "answers at once, of 50 tokens a second for 2 devices each"
     parts.append(_text(673, BOTTOM + 40, words, fill=PALE, anchor="middle", size=12))
-    for place, (name, colour) in enumerate((("p50", GREY), ("p99", BLUE)), start=1):
-        line = [panel.at(point[0], point[place]) for point in points]
-        x, y = line[-1]
-        parts += [*_curve(line, colour), _text(x + 8, y + 4, name, fill=colour, weight=600)]
+    middle = [panel.at(answers, p50) for answers, p50, _ in points]
+    high = [panel.at(answers, p99) for answers, _, p99 in points]
+    (x, p50_y), (_, p99_y) = middle[-1], high[-1]
+    apart = max(p50_y, p99_y + NAME_HEIGHT)  # their names stand beside the ends
+    names = [_text(x + 8, p99_y + 4, "p99", fill=BLUE, weight=600)]
+    names.append(_text(x + 8, apart + 4, "p50", fill=GREY, weight=600))
+    return [*parts, *_curve(middle, GREY), *_curve(high, BLUE), *names]
+
+
+def _scales(panel: _Panel, last: int, lowest: float, highest: float) -> list[str]:
+    """Draw the rules of the latencies, where they are too long, and the numbers of answers."""
+    parts = []
+    for power in range(round(math.log10(highest / lowest)) + 1):
+        ms = lowest * 10.0**power
+        parts += _rule(panel, panel.at(0, ms)[1], f"{ms:g}")
+    late = panel.at(0, LATE_MS)[1]
+    parts.append(_line(panel.left, late, panel.right, late, RED, dash=True))
+    for answers in range(0, last + 1, max(1, round(_step(last)))):
+        parts.append(_below(panel.at(answers, lowest)[0], f"{answers}"))
     return parts
 
 

@@ -8,12 +8,11 @@ from typing import Any, cast
 
 from aiohttp import web
 
-COME_S = 1.0
-"""Over which people ask: they do not press the key in the same millisecond."""
-WARM_S = 1.0
-"""All answers stream for so long before the window."""
-BEHIND_S = 0.5
-"""All answers stream for so long after it."""
+AROUND_S = 1.0
+"""For how long people come before the window, at most: they do not press the key in the same millisecond.
+
+Then all answers stream for as long before the window, and go on for half of it behind.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +25,14 @@ class Load:
     seconds: float
 
     @property
+    def around_s(self) -> float:
+        """Return over which time people come; so long, too, all answers stream before the window."""
+        return min(AROUND_S, self.seconds)
+
+    @property
     def tokens(self) -> int:
-        """How many an answer has: it streams before, in and a little behind the window."""
-        return int(self.rate * (COME_S + WARM_S + self.seconds + BEHIND_S))
+        """Return how many an answer has: it streams before, in and a little behind the window."""
+        return int(self.rate * (2.5 * self.around_s + self.seconds))
 
 
 class Answers:
