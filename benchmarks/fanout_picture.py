@@ -11,6 +11,8 @@ LATE_MS = 100.0
 INK, PALE, RULE = "#1f2328", "#59636e", "#d1d9e0"
 BLUE, GREY, RED = "#2563eb", "#8a8f98", "#cf222e"
 NAME_HEIGHT = 16
+INSET = 0.12
+"""Room for the figure of the first point."""
 _GRID_LINES = 5
 
 
@@ -55,13 +57,15 @@ def _cost(points: Sequence[tuple[int, float]]) -> list[str]:
         return [*parts, _text(24, TOP + 20, "nothing was measured", fill=PALE)]
     step = _step(max(rate for _, rate in points))
     top, (first, last) = step * _GRID_LINES, (points[0][0], points[-1][0])
-    panel = _Panel(84, 420, _logarithmic(first, last), lambda rate: rate / top)
+    across = _logarithmic(first, last)
+    panel = _Panel(84, 420, lambda devices: INSET + (1 - INSET) * across(devices), lambda rate: rate / top)
     for number in range(_GRID_LINES + 1):
         parts += _rule(panel, panel.at(first, number * step)[1], f"{number * step:,.0f}")
     for devices, rate in points:
         x, y = panel.at(devices, rate)
+        up = 8 if devices > first else -4  # the next point's is above the first
         parts.append(_below(x, f"{devices}"))
-        parts.append(_text(x, y - 10, f"{rate:,.0f}", fill=BLUE, anchor="middle", size=11))
+        parts.append(_text(x - 6, y - up, f"{rate:,.0f}", fill=BLUE, anchor="end", size=11))
     parts.append(_text(252, BOTTOM + 40, "devices in each room", fill=PALE, anchor="middle", size=12))
     return [*parts, *_curve([panel.at(*point) for point in points], BLUE)]
 
@@ -142,4 +146,5 @@ def _text(
     weight: int = 400,
 ) -> str:
     style = f'fill="{fill}" text-anchor="{anchor}" font-size="{size}" font-weight="{weight}"'
-    return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{escape(words)}</text>'
+    halo = 'paint-order="stroke" stroke="#ffffff" stroke-width="4"'  # over the rules
+    return f'<text x="{x:.1f}" y="{y:.1f}" {style} {halo}>{escape(words)}</text>'

@@ -96,10 +96,8 @@ def test_the_exit_status_says_whether_every_token_was_heard_once(monkeypatch, ca
     assert (record["lost"], record["repeated"]) == (given.get("lost", 0), given.get("repeated", 0))
 
 
-def test_a_row_is_late_by_p99_and_full_by_either_core():
-    assert not row().is_late
+def test_a_row_is_full_by_either_core():
     assert not row().is_full
-    assert row(p99_ms=101.0).is_late
     assert row(cpu_s=0.98).is_full
     assert row(generator_s=0.95).is_full
 
@@ -127,7 +125,7 @@ class Loaded(Bench):
 )
 async def test_what_is_late_is_measured_again_unless_a_core_is_full_and_no_loss_is_hidden(rows, left, shown):
     bench = Loaded(*rows)
-    assert await bench.measure_patiently(Load(1, 1, 20.0, 1.0)) == shown
+    assert await bench.measure_patiently(Load(1, 1, 20.0, 1.0), 100.0) == shown
     assert len(bench.rows) == left
 
 
