@@ -23,12 +23,16 @@ _SHORT = 126
 class Tally:
     """What the devices of one load have heard, together; a delivery is one token on one device."""
 
+    written_ns: list[int] = field(default_factory=list)
+    """When the backend wrote the token of each delivery."""
     latencies_ns: list[int] = field(default_factory=list)
-    """Of each delivery, from the backend's write to the device's read."""
+    """Of each delivery, from that write to the device's read."""
     merged: int = 0
     """Deliveries that came in a chunk with one before them."""
     lost: int = 0
     repeated: int = 0
+    failed: int = 0
+    """Devices that heard no end, or another than `stop`: what the answer lacks is lost, and said to be."""
 
 
 @functools.lru_cache(4096)
@@ -47,6 +51,7 @@ class Device(asyncio.Protocol):
         self._rest = b""
         self._upgraded = False
         self._next = 0
+        self._finished = False
         self.joined: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self.ended = asyncio.Event()
         """The answer has ended, or the connection."""
@@ -69,6 +74,7 @@ class Device(asyncio.Protocol):
     def leave(self, tokens: int) -> None:
         """Disconnect; what of so many tokens was not heard is lost."""
         self._tally.lost += tokens - self._next
+        self._tally.failed += not self._finished
         self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -105,6 +111,7 @@ class Device(asyncio.Protocol):
         if payload.startswith(b'42["ai_message_chunk"'):
             self._count(tokens_of(payload), now_ns)
         elif payload.startswith(b'42["ai_message_end"'):
+            self._finished = b'"finishReason":"stop"' in payload
             self.ended.set()
         elif payload == b"2":
             self._send("3")
@@ -124,6 +131,7 @@ class Device(asyncio.Protocol):
                 continue
             tally.lost += number - self._next
             self._next = number + 1
+            tally.written_ns.append(written_ns)
             tally.latencies_ns.append(now_ns - written_ns)
 
     def _send(self, text: str) -> None:

@@ -138,7 +138,7 @@ def _line(first: int, second: str, row: Row) -> str:
     cells = (f"{row.s_per_million:.1f}", f"{row.per_cpu_s:,.0f}", f"{row.p50_ms:.2f}", f"{row.p99_ms:.2f}")
     used = (f"{row.cpu_percent:.0f}", f"{row.generator_percent:.0f}")
     line = _HEAD.format(first, second, *cells, *used, merged, row.lost, row.repeated)
-    return line if row.heard_once else f"{line}  FAILED"
+    return line if row.heard_once else f"{line}  FAILED, no good end on {row.failed} devices"
 
 
 def _runner() -> asyncio.Runner:

@@ -36,11 +36,12 @@ class Row:
     merged: int
     lost: int
     repeated: int
+    failed: int
 
     @property
     def heard_once(self) -> bool:
-        """Whether every token was."""
-        return not (self.lost or self.repeated)
+        """Whether every token was, and every end was good."""
+        return not (self.lost or self.repeated or self.failed)
 
     @property
     def cpu_percent(self) -> float:
@@ -81,9 +82,10 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
+class Reading:
     """How far all is, at one end of the window."""
 
+    at_ns: int
     deliveries: int
     merged: int
     cpu_s: float
@@ -121,10 +123,11 @@ class Bench:
         await asyncio.sleep(load.seconds)
         after = self._read(tally)
         await self._end([device for room in crowd for device in room], load)
-        return _row(load, tally, before, after)
+        return row_of(load, tally, before, after)
 
-    def _read(self, tally: Tally) -> _Reading:
-        return _Reading(len(tally.latencies_ns), tally.merged, used_s(self._bridge.pid), time.process_time())
+    def _read(self, tally: Tally) -> Reading:
+        used = used_s(self._bridge.pid), time.process_time()
+        return Reading(time.monotonic_ns(), len(tally.latencies_ns), tally.merged, *used)
 
     async def _end(self, devices: list[Device], load: Load) -> None:
         with contextlib.suppress(TimeoutError):  # then what is missing is counted as lost
@@ -134,12 +137,15 @@ class Bench:
             device.leave(load.tokens)
 
 
-def _row(load: Load, tally: Tally, before: _Reading, after: _Reading) -> Row:
-    latencies_ns = tally.latencies_ns[before.deliveries : after.deliveries]
+def row_of(load: Load, tally: Tally, before: Reading, after: Reading) -> Row:
+    """Return what was seen between two readings; latencies are those of the tokens written between them."""
+    window_ns = range(before.at_ns, after.at_ns)  # what is late is heard behind it, and counts
+    stamped = zip(tally.written_ns, tally.latencies_ns, strict=True)
+    latencies_ns = [latency_ns for written_ns, latency_ns in stamped if written_ns in window_ns]
     cut = statistics.quantiles(latencies_ns, n=100) if len(latencies_ns) > 1 else [math.nan] * 99
     return Row(
         load,
-        deliveries=len(latencies_ns),
+        deliveries=after.deliveries - before.deliveries,
         cpu_s=after.cpu_s - before.cpu_s,
         generator_s=after.generator_s - before.generator_s,
         p50_ms=cut[49] / 1e6,
@@ -147,6 +153,7 @@ def _row(load: Load, tally: Tally, before: _Reading, after: _Reading) -> Row:
         merged=after.merged - before.merged,
         lost=tally.lost,
         repeated=tally.repeated,
+        failed=tally.failed,
     )
 
 

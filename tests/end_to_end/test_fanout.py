@@ -9,7 +9,7 @@ import pytest
 from benchmarks import fanout
 from benchmarks.crowd import Device, Tally
 from benchmarks.load import Load
-from benchmarks.window import Bench, Row
+from benchmarks.window import Bench, Reading, Row, row_of
 
 OPENED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
 
@@ -45,8 +45,8 @@ def chunk(*numbers):
     return frame("42" + json.dumps(["ai_message_chunk", {**said, "messageId": "m", "delta": delta}]))
 
 
-def end():
-    return frame('42["ai_message_end",{}]')
+def end(finish_reason="stop"):
+    return frame(f'42["ai_message_end",{{"finishReason":"{finish_reason}"}}]')
 
 
 def device():
@@ -79,12 +79,22 @@ async def test_what_is_missing_or_comes_twice_is_counted(chunks, lost, repeated)
     assert (heard._tally.lost, heard._tally.repeated) == (lost, repeated)
 
 
+@pytest.mark.parametrize(("ends", "failed"), [([end()], 0), ([end("timeout")], 1), ([], 1)])
+async def test_an_answer_that_did_not_end_well_has_failed(ends, failed):
+    heard = device()
+    heard.data_received(OPENED + b"".join(ends))
+    heard.leave(0)
+    assert heard._tally.failed == failed
+
+
 def row(**given):
     seen = {"deliveries": 80, "cpu_s": 0.01, "generator_s": 0.01, "p50_ms": 1.0, "p99_ms": 2.0, "merged": 0}
-    return Row(Load(1, 1, 20.0, 1.0), **{**seen, "lost": 0, "repeated": 0, **given})
+    return Row(Load(1, 1, 20.0, 1.0), **{**seen, "lost": 0, "repeated": 0, "failed": 0, **given})
 
 
-@pytest.mark.parametrize(("given", "status"), [({}, 0), ({"lost": 1}, 1), ({"repeated": 1}, 1)])
+@pytest.mark.parametrize(
+    ("given", "status"), [({}, 0), ({"lost": 1}, 1), ({"repeated": 1}, 1), ({"failed": 1}, 1)]
+)
 def test_the_exit_status_says_whether_every_token_was_heard_once(monkeypatch, capsys, given, status):
     async def measured(_arguments, report):
         report.fanout.append(row(**given))
@@ -94,6 +104,15 @@ def test_the_exit_status_says_whether_every_token_was_heard_once(monkeypatch, ca
     assert fanout.main() == status
     (record,) = json.loads(capsys.readouterr().out)["fanout"]
     assert (record["lost"], record["repeated"]) == (given.get("lost", 0), given.get("repeated", 0))
+
+
+def test_what_was_written_in_the_window_and_heard_behind_it_is_as_late_as_it_was():
+    ms = 1_000_000
+    tally = Tally(written_ns=[0, 2 * ms, 3 * ms, 9 * ms], latencies_ns=[500 * ms, ms, 800 * ms, 900 * ms])
+    before, after = Reading(ms, 1, 0, 0.0, 0.0), Reading(5 * ms, 2, 0, 0.1, 0.2)
+    seen = row_of(Load(1, 1, 20.0, 1.0), tally, before, after)
+    assert seen.deliveries == 1
+    assert 1 < seen.p50_ms < 800 <= seen.p99_ms
 
 
 def test_a_row_is_full_by_either_core():
