@@ -28,3 +28,20 @@ def held_port():
     """Give the number of a port that nobody has."""
     with contextlib.closing(HeldPort()) as port:
         yield port.number
+
+
+@contextlib.contextmanager
+def held_ports(*places):
+    """Give the number of a port from which ``places`` are counted; these ports nobody has."""
+    for _ in range(100):
+        first = HeldPort()
+        with contextlib.ExitStack() as held:
+            held.callback(first.close)
+            try:
+                for place in set(places) - {0}:
+                    held.enter_context(contextlib.closing(HeldPort(first.number + place)))
+            except (OSError, OverflowError):
+                continue
+            yield first.number
+            return
+    raise AssertionError

@@ -17,6 +17,8 @@ from redis_server import redis_server
 from socket_io_device import node_device
 
 from backend_stub.model import Pace
+from tests.held_model import GrowingModel
+from tests.held_ports import held_ports
 
 pytestmark = [
     pytest.mark.needs("redis-server"),
@@ -42,14 +44,11 @@ def two(backend, redis, **given):
     return node(backend, redis, BRIDGE_PROCESSES="2", **given)
 
 
-def free_ports(count):
-    """Return the first of so many ports in a row that nobody has."""
-    for first in range(31_000 + os.getpid() % 5_000, 60_000, 10):
-        with contextlib.suppress(OSError), contextlib.ExitStack() as held:
-            for port in range(first, first + count):
-                held.enter_context(socket.create_server(("127.0.0.1", port)))
-            return first
-    raise AssertionError
+@pytest.fixture
+def first_port():
+    """Give the first of two ports in a row that stay free until the test uses them."""
+    with held_ports(0, 1) as first:
+        yield first
 
 
 def processes_of(bridge):
@@ -69,7 +68,7 @@ def gone(pids):
 
 
 async def until(seen):
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not (found := seen()):
             await asyncio.sleep(0.05)
     return found
@@ -146,7 +145,7 @@ async def test_a_device_that_changes_its_transport_stays_with_its_process(backen
             where = f"{bridge.address}/socket.io/?EIO=4&transport=websocket&sid={sid}"
             async with http.ws_connect(where) as ws:
                 await ws.send_str("2probe")
-                assert await ws.receive_str(timeout=10) == "3probe"
+                assert await ws.receive_str(timeout=60) == "3probe"
 
 
 async def test_a_session_that_nobody_has_is_unknown(backend, redis):
@@ -169,24 +168,26 @@ async def test_a_killed_process_is_started_again_and_its_turn_goes_on_in_the_oth
         again = await until(lambda: len(found := processes_of(bridge)) == 2 and found)
         assert again["1"] == pids["1"]
         assert again["0"] != pids["0"]
-        async with asyncio.timeout(30), device_on(0, bridge.address) as back:
+        async with asyncio.timeout(60), device_on(0, bridge.address) as back:
             await back.send("r-2", "hello")
             assert (await back.end_of("r-2"))["finishReason"] == "stop"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_signal_ends_all_and_nothing_is_lost(backend, redis, number):
+    backend._provider = GrowingModel()
     async with two(backend, redis) as bridge:
         pids = await until(lambda: len(found := processes_of(bridge)) == 2 and found)
         async with device_on(0, bridge.address) as one, device_on(1, bridge.address) as other:
-            await one.send("r-1", "hello", tokens=200)
-            await other.send("r-2", "hello", tokens=200)
+            await one.send("r-1", "hello")
+            await other.send("r-2", "hello")
             await one.until("ai_message_chunk", "r-2")
             await other.until("ai_message_chunk", "r-1")
             bridge.send(number)
-            assert await asyncio.wait_for(bridge.process.wait(), 20) == 0
+            assert await asyncio.wait_for(bridge.process.wait(), 60) == 0
         assert gone(pids)
         async with node(backend, redis) as next_one, Device.at(next_one.address) as device:
+            backend._provider.ends.set()
             for request_id in ("r-1", "r-2"):
                 end = await device.end_of(request_id)
                 assert device.text_of(request_id, merged=True) == end["content"]
@@ -200,18 +201,24 @@ async def test_processes_end_when_their_parent_is_killed(backend, redis):
         await until(lambda: gone(pids))
 
 
-async def test_each_process_has_figures_of_its_own(backend, redis):
-    first = free_ports(2)
+async def test_each_process_has_figures_of_its_own(backend, redis, first_port):
     async with (
-        two(backend, redis, BRIDGE_ADMIN_PORT=str(first)) as bridge,
+        two(backend, redis, BRIDGE_ADMIN_PORT=str(first_port)) as bridge,
         fresh() as http,
         device_on(1, bridge.address),
     ):
         for number, devices in ((0, 0), (1, 1)):
-            async with http.get(f"http://127.0.0.1:{first + number}/metrics") as response:
-                assert f"\nbridge_devices {devices}.0\n" in await response.text()
-            async with http.get(f"http://127.0.0.1:{first + number}/readyz") as response:
+            figures = f"http://127.0.0.1:{first_port + number}/metrics"
+            async with asyncio.timeout(60):  # who tried the other process leaves it a moment later
+                while f"\nbridge_devices {devices}.0\n" not in await text_at(http, figures):
+                    await asyncio.sleep(0.05)
+            async with http.get(f"http://127.0.0.1:{first_port + number}/readyz") as response:
                 assert response.status == 200
+
+
+async def text_at(http, address):
+    async with http.get(address) as response:
+        return await response.text()
 
 
 async def test_figures_of_nobody_knows_which_process_are_not_shown(backend, redis):
@@ -230,7 +237,7 @@ async def serve(*arguments, **given):
         sys.executable, "-m", "bridge", "serve", *arguments,
         env={**clean, "PORT": "0", **given}, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         _, err = await process.communicate()
     return process.returncode, err.decode()
 
@@ -257,8 +264,8 @@ async def test_a_port_that_is_taken_is_refused_even_where_it_could_be_shared(bac
     assert "the port is in use" in err
 
 
-async def test_one_that_cannot_start_ends_all(redis):
-    first = free_ports(2)
+async def test_one_that_cannot_start_ends_all(redis, first_port):
+    first = first_port
     with socket.create_server(("127.0.0.1", first + 1)):
         status, err = await serve(
             "--processes", "2", REDIS_URL=redis.url, BRIDGE_ADMIN_PORT=str(first), BRIDGE_DRAIN_S="0.3"

@@ -12,33 +12,17 @@ from end_to_end_apps import Device
 from redis_server import redis_server
 
 from bridge.commands.children import succeeds
-from tests.held_ports import HeldPort, held_port
+from tests.held_ports import held_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 pytestmark = pytest.mark.needs("honcho")
 
 
-@contextlib.contextmanager
-def held_base():
-    """Give a port that stays free, as do those that honcho counts from it."""
-    for _ in range(100):
-        with contextlib.ExitStack() as held:
-            base = held.enter_context(held_port())
-            try:
-                for port in (base + 1, base + 100):
-                    held.enter_context(contextlib.closing(HeldPort(port)))
-            except (OSError, OverflowError):
-                continue
-            yield base
-            return
-    raise AssertionError
-
-
 @contextlib.asynccontextmanager
 async def honcho(tmp_path, *arguments, webs, **given):
     """Run the Procfile; give the addresses of its ``webs`` bridges once all are ready."""
-    with held_base() as base:
+    with held_ports(0, 1, 100) as base:  # as honcho counts
         async with formation(tmp_path, base, *arguments, webs=webs, **given) as addresses:
             yield addresses
 

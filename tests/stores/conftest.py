@@ -133,7 +133,7 @@ async def nodes(request, servers, patient):  # noqa: ARG001
             life.cancel()
         await asyncio.gather(*lives, return_exceptions=True)
         for store in stores:
-            await asyncio.gather(*store._redis._asking)
+            await asyncio.gather(*store._redis._asking, return_exceptions=True)
 
     make.client, make.prefix, make.rest = client, prefix, rest
     yield make

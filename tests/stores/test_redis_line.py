@@ -48,7 +48,7 @@ async def answers(line, asked):
     """Return what an exchange ends with."""
     told = asyncio.get_running_loop().create_future()
     line.exchange([("ASK", number) for number in asked], told.set_result)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return await told
 
 
