@@ -118,7 +118,9 @@ class Conversation:
                         await each.changed.wait()
         except TimeoutError:
             others = [
-                (type(page).__name__, page.texts(), page.ended()) for page in self.there if not is_so(page)
+                (type(page.connection).__name__, page.texts(), page.ended())
+                for page in self.there
+                if not is_so(page)
             ]
             pytest.fail(f"expected {self.expected}, but {others}")
 

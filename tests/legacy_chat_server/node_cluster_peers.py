@@ -118,7 +118,12 @@ async def bridge_at(redis_url, backend_url="http://127.0.0.1:9", **settings):
 
 def listeners(redis):
     """Return who listens on a Redis: to how many channels and patterns each connection does."""
-    return sorted(re.findall(rb" (sub=\d+ psub=\d+) ", redis.command("CLIENT", "LIST", "TYPE", "pubsub")))
+    return sorted(re.findall(rb" (sub=\d+ psub=\d+)\b", redis.command("CLIENT", "LIST", "TYPE", "pubsub")))
+
+
+def followers(redis):
+    """Return those who listen to patterns, as each server of the classic adapter and each bridge does."""
+    return [each for each in listeners(redis) if not each.endswith(b"psub=0")]
 
 
 async def until(is_so, within_s=60):

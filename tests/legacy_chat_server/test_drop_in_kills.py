@@ -7,7 +7,7 @@ import signal
 import pytest
 from bridge_process import node
 from legacy_chat import legacy_device, legacy_server
-from node_cluster_peers import bridge_at, listeners, until
+from node_cluster_peers import bridge_at, followers, listeners, until
 from redis_server import redis_server
 
 from backend_stub.app import ReferenceBackend
@@ -107,7 +107,7 @@ async def test_redis_restarted_in_mid_post_and_devices_of_every_chat_server_are_
             await enter(legacy_server(redis.url, bridge.address, REDIS_CLIENT=library)) for _ in range(2)
         ]
         devices = [await enter(legacy_device(server.address, 42)) for server in servers]
-        await until(lambda: bridge.shared.audience.there)
+        await until(lambda: bridge.shared.audience.there and len(followers(redis)) == 1 + len(servers))
         await devices[0].call("send_message", ASKED)
         for device in devices:
             await device.first("ai_message_chunk")

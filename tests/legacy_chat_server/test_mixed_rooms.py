@@ -7,7 +7,7 @@ import signal
 import pytest
 import socketio
 from legacy_chat import legacy_device, legacy_server
-from node_cluster_peers import bridge_at, clients, listeners, node_server, until
+from node_cluster_peers import bridge_at, clients, followers, listeners, node_server, until
 from one_batch_turn import say_in
 from redis_server import redis_server
 
@@ -111,6 +111,7 @@ async def test_a_turn_of_a_bridge_is_heard_once_by_clients_of_every_version_and_
         ]
         devices = [await enter(BridgeDevice.at(bridge.address, 42)) for bridge in bridges]
         await until(lambda: all(bridge.shared.audience.there for bridge in bridges))
+        await until(lambda: len(followers(redis)) == len(bridges) + len(servers))
         await devices[0].send(**ASKED)
         told = [await answer_of(device) for device in [*legacy, *devices]]
         assert all(answer["messageId"] == told[0]["messageId"] for answer in told)
@@ -148,6 +149,7 @@ async def test_two_bridges_and_two_node_servers_are_one(redis, specific):
             await heard.join("room", f"c{number}")
             sids[f"c{number}"] = heard.sid(f"c{number}")
         await until(lambda: all(bridge.shared.audience.there for bridge in bridges))
+        await until(lambda: len(followers(redis)) == len(bridges) + len(nodes))
         for number, bridge in enumerate(bridges):
             await bridge.sio.emit("word", number, to="room")
             await bridge.sio.emit("said", number, to="room", skip_sid=sids["c1"])
