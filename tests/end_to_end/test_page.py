@@ -168,6 +168,7 @@ async def test_a_reload_in_mid_stream_catches_up(page, growing):
     await ask(page, 1, "x")
     await expect(answer(page, 1).locator(".grown")).not_to_be_empty()
     await page.reload()
+    await all_connected(page)
     await expect(answer(page, 1)).to_have_attribute("data-state", "streaming")
     growing.ends.set()
     await all_equal(page)

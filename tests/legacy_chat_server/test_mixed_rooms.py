@@ -88,7 +88,10 @@ async def answer_of(device):
     answer = await device.first("new_message", answers)
     chunks = device.of("ai_message_chunk")
     assert len(device.of("ai_message_start")) == len(device.of("ai_message_end")) == 1
-    assert [chunk["seq"] for chunk in chunks] == list(range(1, len(chunks) + 1))
+    heard = 0
+    for chunk in chunks:  # one that covers several is as good: a node that caught up tells so
+        assert chunk.get("fromSeq", chunk["seq"]) == heard + 1
+        heard = chunk["seq"]
     assert "".join(chunk["delta"] for chunk in chunks) == end["content"] == answer["content"]
     assert [message["role"] for message in device.of("new_message")] == ["user", "assistant"]
     assert {answer["roomId"], end["roomId"], chunks[0]["roomId"]} == {42}
