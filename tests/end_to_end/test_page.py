@@ -183,6 +183,7 @@ async def test_a_device_that_is_added_catches_up_and_one_that_is_removed_is_gone
     await page.get_by_role("button", name="Add").click()
     await expect(device(page, 2).locator(".door")).to_have_text("SSE")
     await expect(device(page, 2).locator("input")).to_be_focused()
+    await all_connected(page)
     growing.ends.set()
     await all_equal(page)
     await page.get_by_role("button", name="Add").click()
