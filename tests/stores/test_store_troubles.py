@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import time
 
 import pytest
 from one_batch_turn import say
@@ -97,6 +98,15 @@ async def test_a_room_that_is_held_for_long_stays_held_and_a_lost_one_is_missed(
     assert await own.redis.pttl('bridge:nodes:"room"') > 5000
     await own.redis.delete('bridge:nodes:"room"')
     assert not await one.beat()
+
+
+@pytest.mark.usefixtures("in_time")
+async def test_who_stood_still_while_it_asked_is_answered_all_the_same(own):
+    one = await own("one")
+    asking = asyncio.create_task(one.claim(claim()))
+    await asyncio.sleep(0)
+    time.sleep(1.5 * ANSWER_S)  # noqa: ASYNC251  (the whole process stands still)
+    assert await asking == Claimed()
 
 
 @pytest.mark.usefixtures("in_time")
