@@ -42,16 +42,16 @@ class Broadcast(Generic[D]):
 
     def __init__(self, devices: Iterable[D]) -> None:
         self.others: list[D] = []
-        self._kinds: dict[tuple[Callable[[MessageChunk], bytes], int], list[tuple[Way, D]]] = {}
+        kinds: dict[tuple[Callable[[MessageChunk], bytes], int], list[tuple[Way, D]]] = {}
         for device in devices:
             way = device.way
             if way is None:
                 self.others.append(device)
             else:
-                self._kinds.setdefault((way.encode, way.lag_bytes), []).append((way, device))
+                kinds.setdefault((way.encode, way.lag_bytes), []).append((way, device))
         self._ways = [
             (encode, lag_bytes, [(way.waiting_bytes, way.write, device) for way, device in ways])
-            for (encode, lag_bytes), ways in self._kinds.items()
+            for (encode, lag_bytes), ways in kinds.items()
         ]
 
     def tell(self, chunk: MessageChunk) -> list[D]:
