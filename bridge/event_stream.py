@@ -34,6 +34,11 @@ class EventStream:
             }
         )
 
+    @property
+    def wanted(self) -> bool:
+        """True while its client is there."""
+        return self._request.transport is not None and not self._request.transport.is_closing()
+
     async def begin(self, first: bytes) -> None:
         """Send the head and ``first``, so that the client knows at once that it is heard; see `write`."""
         await self.response.prepare(self._request)

@@ -20,6 +20,7 @@ from bridge.http_bodies import (
     UNDER_WAY,
     USE_CHAT,
 )
+from bridge.requests import WAIT_LIMIT_S
 from bridge.schemas import Schema, ref
 
 _GATE: tuple[RequestCode, ...] = (
@@ -221,9 +222,10 @@ OPERATIONS: tuple[Operation, ...] = (
         "/api/chat/{roomId}/stream",
         "Go on with the answer that runs, from its start",
         "AI SDK",
-        {**_events(_UI), 204: ("Nothing runs.", "", {})},
-        codes=_ROOM,
+        {**_events(_UI), 204: ("Nothing runs, and nothing began within wait_s.", "", {})},
+        codes=(*_ROOM, "bad_field"),
         security=_DEVICE,
+        query={"wait_s": {"type": "number", "minimum": 0, "maximum": WAIT_LIMIT_S, "default": 0}},
     ),
     Operation(
         "post",

@@ -70,9 +70,19 @@ class OwnTurn:
         told = [message.request_id for message in heard if not isinstance(message, NewMessage)]
         running = [request_id for request_id in dict.fromkeys(told) if request_id not in over]
         if running:
-            self.request_id = running[-1]
-            self._found = [message for message in heard if message.request_id == self.request_id]
+            self._choose(running[-1], heard)
         return running
+
+    async def begun(self, within_s: float) -> list[Id]:
+        """Return the request of the turn that is heard next, and be its; nothing after ``within_s`` seconds."""
+        heard = await self.device.take(within_s)
+        for message in heard[:1]:
+            self._choose(message.request_id, heard)
+        return [message.request_id for message in heard[:1]]
+
+    def _choose(self, request_id: Id, heard: list[Message]) -> None:
+        self.request_id = request_id
+        self._found = [message for message in heard if message.request_id == request_id]
 
     def fall_silent(self) -> None:
         """Know that no more will be said."""

@@ -4,6 +4,7 @@ Every door uses these, so that what is bad behind one door is bad behind all.
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -16,6 +17,8 @@ DEPTH_LIMIT = 64
 EXTRA_LIMIT_BYTES = 65536
 MAX_DIGITS = 20
 """Of a 64-bit integer with its sign."""
+WAIT_LIMIT_S = 25
+"""So long a request may wait for its answer: many proxies give up what is silent for half a minute."""
 
 _SEND_FIELDS = frozenset({"roomId", "content", "requestId"})
 
@@ -140,6 +143,17 @@ def parse_renew(data: object) -> str:
     if not isinstance(token, str):
         _refuse("missing_field" if token is None else "bad_field", "token must be a string")
     return token
+
+
+def parse_wait(told: str) -> float:
+    """Return how many seconds somebody waits for an answer to begin. Raises `RequestError`."""
+    try:
+        wait_s = float(told)
+    except ValueError:
+        wait_s = math.nan
+    if not 0 <= wait_s <= WAIT_LIMIT_S:
+        _refuse("bad_field", f"wait_s must be seconds from 0 to {WAIT_LIMIT_S}")
+    return wait_s
 
 
 def rooms_named(text: str) -> list[Id]:

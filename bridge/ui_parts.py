@@ -19,6 +19,7 @@ from bridge.messages import (
     MessageStatus,
     MessageTool,
     NewMessage,
+    payload,
 )
 
 Part = dict[str, Any]
@@ -62,7 +63,7 @@ class UiParts:
             case MessageEnd():
                 parts = self._end(message)
             case NewMessage():
-                parts = self._whole(message) if message.role == "assistant" else []
+                parts = self._whole(message) if message.role == "assistant" else [_asked(message)]
             case _:
                 assert_never(message)
         return parts
@@ -134,6 +135,11 @@ class UiParts:
         if answer.extra:
             finish["messageMetadata"] = dict(answer.extra)
         return [*self._start(answer.message_id), *self._grow("text", answer.content), *self._close(), finish]
+
+
+def _asked(question: NewMessage) -> Part:
+    """Return what the user said: whoever did not ask learns it so, and ``useChat`` by ``onData`` alone."""
+    return {"type": "data-question", "data": payload(question), "transient": True}
 
 
 def _is_failure(end: MessageEnd) -> bool:

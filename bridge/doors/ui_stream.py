@@ -1,11 +1,12 @@
 """The AI SDK's door: ``useChat`` with its stock transport asks here, and finds a running answer again.
 
 A chat is a room: ``POST /api/chat`` and ``POST /api/chat/{id}`` ask, ``GET /api/chat/{id}/stream`` goes on
-with what runs (204 where nothing does), ``POST /api/chat/{id}/stop`` stops it. The SDK itself cannot tell
+with what runs (204 where nothing does, and begins within ``wait_s`` of the query), ``POST /api/chat/{id}/stop`` stops it. The SDK itself cannot tell
 the server a stop from a lost connection; an answer goes on when its asker is gone, so a stop is said.
 A stream that cannot be told to its end is broken off: a clean end would show a part as the whole.
 """
 
+import asyncio
 from collections.abc import Callable
 
 from aiohttp import web
@@ -18,10 +19,12 @@ from bridge.guest import Visitor
 from bridge.http_wire import body_of, refusal
 from bridge.own_turn import OwnTurn, OwnTurns
 from bridge.relay import Relay
-from bridge.requests import Send, parse_send, rooms_named
+from bridge.requests import Send, parse_send, parse_wait, rooms_named
 from bridge.ui_parts import Part, UiParts, sent_by_use_chat
 
 _HEADERS = {"x-vercel-ai-ui-message-stream": "v1"}
+GLANCE_S = 1.0
+"""So often who waits is looked at: a client that is gone keeps no place."""
 _SILENT = "unable to get an answer; the backend failed"
 
 
@@ -93,13 +96,14 @@ class UiStreamDoor:
             return await self._tell(stream, turn, first)
 
     async def _resume(self, request: web.Request) -> web.StreamResponse:
-        """Tell the last running answer from its start on, as the SDK expects it."""
+        """Tell the last running answer from its start on, as the SDK expects it; or wait for the next."""
         headers = self._origins.headers(request)
         try:
             async with self._gate.visit(request) as visitor:
+                wait_s = parse_wait(request.query.get("wait_s", "0"))
                 rooms, stream = await self._rooms(request, visitor), self._stream(request)
                 async with self._turns.found(visitor, rooms, cut_off=stream.cut) as turn:
-                    if not await turn.find():
+                    if not (await turn.find() or await _begun(turn, wait_s, stream)):
                         return web.Response(status=204, headers=headers)
                     return await self._tell(stream, turn, [])
         except RequestError as refused:
@@ -141,6 +145,16 @@ class UiStreamDoor:
             else:
                 stream.cut()
         return stream.response
+
+
+async def _begun(turn: OwnTurn, wait_s: float, stream: EventStream) -> bool:
+    """Return whether an answer began within ``wait_s``, for a client that is still there."""
+    now = asyncio.get_running_loop().time
+    until_s = now() + wait_s
+    while stream.wanted and not turn.device.ended and now() < until_s:
+        if await turn.begun(min(GLANCE_S, until_s - now())):
+            return True
+    return False
 
 
 def _nothing() -> None:

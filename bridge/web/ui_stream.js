@@ -5,7 +5,8 @@
 
 import { answered, bearer, post, records } from "./connection.js";
 
-const LOOK_MS = 300; // so often it looks for an answer that another device asked for: nobody tells useChat of it
+const WAIT_S = 20; // so long it waits for an answer that another device asks for
+const TOLD = 64; // so many answers are known again
 const TOOL = {
   "tool-input-start": "start",
   "tool-input-available": "call",
@@ -16,25 +17,25 @@ const TOOL = {
 export function overUiStream(address, auth, line) {
   const over = new AbortController();
   const { signal } = over;
-  const told = new Map(); // messageId -> the answer that is being told
+  const told = new Map(); // messageId -> the answer that is told, or was
   const chat = (roomId) => `${address}/api/chat/${encodeURIComponent(roomId)}`;
-  const look = (roomId) => fetch(`${chat(roomId)}/stream`, { headers: bearer(auth), signal });
+  const look = (roomId, waitS) => fetch(`${chat(roomId)}/stream?wait_s=${waitS}`, { headers: bearer(auth), signal });
   const unlessOver = (acting) => acting.catch(() => signal.aborted || line.lost());
-  let asking = 0;
+  let own = Promise.resolve(); // until what it asked for itself is told
 
   async function join({ roomId, resume = {} }) {
-    const found = await look(roomId);
+    const found = await look(roomId, 0);
     if (!found.ok) return { ok: false, ...(await found.json()) };
     unlessOver(follow(roomId, found, resume));
     return { ok: true, roomId, active: [], lost: found.status === 204 ? Object.keys(resume) : [] }; // an end is not told again
   }
 
   async function follow(roomId, found, resume) {
-    for (let response = found; !signal.aborted; ) {
+    for (let response = found; !signal.aborted; response = await look(roomId, WAIT_S)) {
       line.alive();
-      if (response?.status === 200) await tell(new Answer(roomId, null, resume), response);
-      await new Promise((go) => setTimeout(go, LOOK_MS));
-      response = asking ? null : await look(roomId);
+      if (!response.ok) throw new Error("the bridge does not let it listen");
+      if (response.status === 200) await tell(new Answer(roomId, null, resume), response);
+      await own;
     }
   }
 
@@ -44,8 +45,9 @@ export function overUiStream(address, auth, line) {
     const headers = { "Content-Type": "application/json", ...bearer(auth) };
     const response = await fetch(chat(roomId), { method: "POST", headers, body, signal });
     if (!response.ok) return { ok: false, ...(await response.json()) };
-    asking += 1;
-    unlessOver(tell(new Answer(roomId, requestId, {}), response).finally(() => (asking -= 1)));
+    const telling = tell(new Answer(roomId, requestId, {}), response);
+    own = Promise.allSettled([own, telling]);
+    unlessOver(telling);
     return { ok: true, requestId };
   }
 
@@ -54,11 +56,15 @@ export function overUiStream(address, auth, line) {
       if (!data || data === "[DONE]") continue;
       const part = JSON.parse(data);
       if (part.type === "start" && told.has(part.messageId)) return told.get(part.messageId).isOf(answer.requestId);
-      if (part.type === "start") told.set(part.messageId, answer);
+      if (part.type === "start") remember(part.messageId, answer);
       for (const each of answer.events(part)) line.tell(...each);
     }
-    told.delete(answer.messageId);
     if (!answer.over) throw new Error("the stream was cut");
+  }
+
+  function remember(messageId, answer) {
+    told.set(messageId, answer);
+    if (told.size > TOLD) told.delete(told.keys().next().value);
   }
 
   async function act(event, data) {
@@ -107,6 +113,9 @@ class Answer {
         return this.#grown(part.delta);
       case "reasoning-delta":
         return this.#said("ai_message_reasoning", { delta: part.delta });
+      case "data-question":
+        this.isOf(part.data.requestId);
+        return [["new_message", part.data]];
       case "data-status":
         return this.#requestId || this.messageId ? this.#said("ai_message_status", part.data) : [];
       case "error":

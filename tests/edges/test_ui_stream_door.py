@@ -1,5 +1,8 @@
 """The AI SDK's door, frame by frame; tests/ai_sdk has the SDK itself against it."""
 
+import asyncio
+import json
+
 import aiohttp
 import pytest
 from door_clients import Sse
@@ -24,6 +27,15 @@ def text(stream):
     return "".join(part["delta"] for part in parts(stream, "text-delta"))
 
 
+async def in_rooms(bridge, http, devices):
+    """Wait until so many devices are in a room."""
+    while True:
+        async with http.get(f"{bridge.address}/metrics") as answer:
+            if f"\nbridge_devices {devices}.0\n" in await answer.text():
+                return
+        await asyncio.sleep(0.02)
+
+
 async def test_a_new_conversation_is_named_and_its_answer_streams(bridge, script):
     async with Sse(
         f"{bridge.address}/api/chat", json={"messages": [{"role": "user", "content": "hi"}]}
@@ -39,8 +51,8 @@ async def test_a_new_conversation_is_named_and_its_answer_streams(bridge, script
             assert await stream.over()
             assert (await client.until("ai_message_end"))["content"] == "Hello"
     kinds = [part["type"] for part in parts(stream)]
-    assert kinds[:2] == ["data-conversation", "data-status"]
-    assert [kind for kind in kinds[2:] if kind != "text-delta"] == [
+    assert kinds[:3] == ["data-conversation", "data-question", "data-status"]
+    assert [kind for kind in kinds[3:] if kind != "text-delta"] == [
         "start",
         "text-start",
         "text-end",
@@ -89,6 +101,42 @@ async def test_a_running_answer_is_found_again_and_what_does_not_run_is_204(brid
     for room in ("room", "nobody"):
         async with http.get(f"{bridge.address}/api/chat/{room}/stream") as answer:
             assert answer.status == 204
+
+
+async def test_who_waits_is_told_the_question_and_the_answer_of_another_device(bridge, script, http):
+    waiting = asyncio.create_task(http.get(f"{bridge.address}/api/chat/room/stream?wait_s=25"))
+    await in_rooms(bridge, http, 1)
+    async with Client(bridge.address) as client:
+        await client.call("join_room", {"roomId": "room"})
+        script.say("Hello")
+        script.finish()
+        await client.call("send_message", {"roomId": "room", "content": "hi", "requestId": "r-1"})
+        await client.until("ai_message_end")  # it is over before the waiting request is answered, or not
+    async with await waiting as answer:
+        said = [json.loads(line[6:]) for line in (await answer.text()).split("\n") if line.startswith("data: {")]
+    question = next(part for part in said if part["type"] == "data-question")
+    assert (question["transient"], question["data"]["requestId"]) == (True, "r-1")
+    assert (question["data"]["role"], question["data"]["content"]) == ("user", "hi")
+    assert "".join(part["delta"] for part in said if part["type"] == "text-delta") == "Hello"
+    assert said[-1]["type"] == "finish"
+
+
+async def test_who_waits_in_vain_is_told_that_nothing_runs(bridge, http):
+    async with http.get(f"{bridge.address}/api/chat/room/stream?wait_s=0.01") as answer:
+        assert answer.status == 204
+
+
+async def test_a_waiting_client_that_leaves_keeps_no_place(bridge, http):
+    waiting = asyncio.create_task(http.get(f"{bridge.address}/api/chat/room/stream?wait_s=25"))
+    await in_rooms(bridge, http, 1)
+    waiting.cancel()
+    await in_rooms(bridge, http, 0)
+
+
+@pytest.mark.parametrize("wait_s", ["25.1", "-1", "nan", "inf", "soon", ""])
+async def test_a_wait_without_bounds_is_refused(bridge, http, wait_s):
+    async with http.get(f"{bridge.address}/api/chat/room/stream?wait_s={wait_s}") as answer:
+        assert (answer.status, (await answer.json())["error"]["code"]) == (400, "bad_field")
 
 
 async def test_stop_ends_the_answer_for_all(bridge, script, http):
