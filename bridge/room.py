@@ -96,6 +96,10 @@ class Room:
         running = self.running_as(message_id)
         return bool(running and running.seq) or message_id in self._streamed
 
+    def tells_by_itself(self, device: Device, turn_id: str) -> bool:
+        """Return whether ``device``, a member, hears a turn as it runs, or has heard it."""
+        return turn_id in self.running or turn_id in self.seats[device].ended
+
     def heard_to_its_end(self, turn_id: str) -> bool:
         """Return whether a turn has ended for a device here."""
         return turn_id in self._ended or turn_id in self._ahead

@@ -222,10 +222,12 @@ class Rooms:
         A running turn was told to every member when it joined, so only an ended one can be lacking.
         """
         room = self._rooms[room_id]
-        if turn_id in room.running or turn_id in room.seats[device].ended:
+        if room.tells_by_itself(device, turn_id):
             return
         transcript = await self._journal.read(turn_id)
-        if transcript is not None and transcript.ended and device in room.seats:
+        if transcript is None or not transcript.ended or device not in room.seats:
+            return
+        if not room.tells_by_itself(device, turn_id):  # what other nodes said may have come meanwhile
             room.replay(device, transcript, None)
 
     def hear_turn(self, turn_id: str, room_id: Id, batch: Batch) -> Applied:

@@ -2,13 +2,14 @@
 
 import asyncio
 
+import pytest
 from fakes import HANG, FakeBackend, FakeDevice
 from test_many_nodes import ASKED, END, IDS, LETTERS, SAID, heard, heard_by, letter, many, taken
 
 from bridge.errors import StoreUnavailable
 from bridge.events import Delta, Finished
 from bridge.letters import Batch, Lost, Said
-from bridge.messages import MessageEnd, NewMessage
+from bridge.messages import MessageEnd, MessageStart, NewMessage
 from bridge.stores.memory import MemoryJournal
 
 
@@ -179,3 +180,22 @@ async def test_who_joins_after_a_turn_is_not_told_it_though_its_room_is_entered_
     device = await bench.device()
     await heard_by(bench, Lost())
     assert not device.heard
+
+
+@pytest.mark.parametrize("come", [1, 3, 4], ids=["its start", "its text", "its end"])
+async def test_who_repeats_a_send_is_told_once_what_comes_while_the_journal_is_asked(come):
+    bench = many(FakeBackend([HANG]))
+    device = await bench.device()
+    await kept_elsewhere(bench, *SAID, ended=True)
+    plain = bench.journal.read
+
+    async def comes_meanwhile(turn_id):
+        found = await plain(turn_id)
+        await heard_by(bench, *LETTERS[:come])
+        return found
+
+    bench.journal.read = comes_meanwhile
+    await bench.rooms.attach(device, "room", "t-9")
+    await heard_by(bench, *LETTERS[come:])
+    assert len(device.of(MessageStart)) == 1
+    assert (device.text, device.end.content) == ({"m-9": "Hello"}, "Hello")
