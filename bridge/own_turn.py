@@ -74,7 +74,7 @@ class OwnTurn:
         return running
 
     async def begun(self, within_s: float) -> list[Id]:
-        """Return the request of the turn that is heard next, and be its; nothing after ``within_s`` seconds."""
+        """Return the request of the turn that is heard next, and be its; nothing after ``within_s``."""
         heard = await self.device.take(within_s)
         for message in heard[:1]:
             self._choose(message.request_id, heard)

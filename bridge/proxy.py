@@ -90,8 +90,7 @@ class Proxy:
 
     def _headers(self, request: web.Request) -> CIMultiDict[str]:
         headers = end_to_end(request.raw_headers, NOT_FOR_BACKEND)
-        for name, value in forwarded(request).items():
-            headers[name] = value
+        headers.update(forwarded(request))
         headers.add("Via", self._via)
         return headers
 

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from importlib import resources
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -56,6 +57,7 @@ class RedisClient:
         self.reader = _client(url, BLOCK_S + 2 * ANSWER_S)
         self._lines = _client(url, ANSWER_S)
         self._waits: RedisLine | None = None
+        self._calls: asyncio.Future[RedisLine] | None = None
         self._turn_to_ask = asyncio.Semaphore(ASKED_AT_ONCE)
         self._shas: dict[str, asyncio.Future[str]] = {}
         self._asking: set[asyncio.Future[Any]] = set()
@@ -65,20 +67,41 @@ class RedisClient:
         if self._asking:
             await asyncio.wait(self._asking, timeout=BLOCK_S + 2 * ANSWER_S)
         await self._hang_up()
+        await _end(self._calls)
         for client in (self.commands, self.reader, self._lines):
             await _close(client)
 
     async def run(self, script: str, *arguments: Any) -> Any:
-        """Return what a script answers. Raises `StoreUnavailable`."""
+        """Return what a script answers. Raises `StoreUnavailable`.
 
-        async def once() -> Any:
-            try:
-                return await self.commands.evalsha(await self.sha(script), 0, *arguments)
-            except NoScriptError:
+        All calls go over one connection: with one for each, a burst would begin with making them.
+        """
+        return await self._asked_twice(partial(self._called, script, arguments))
+
+    async def _called(self, script: str, arguments: tuple[Any, ...]) -> Any:
+        line, sha = await self._calls_line(), await self.sha(script)
+        try:
+            return await line.call("EVALSHA", sha, 0, *arguments)
+        except ResponseError as said:
+            if str(said).startswith("NOSCRIPT"):
                 self._shas.clear()
-                return await self.commands.evalsha(await self.sha(script), 0, *arguments)
+                return await line.call("EVALSHA", await self.sha(script), 0, *arguments)
+            if not is_final(said):
+                line.lose()  # to a server that is no master any more
+            raise
 
-        return await self.ask(once)
+    async def _calls_line(self) -> RedisLine:
+        """Return the connection of all calls; many may want it at one moment: it is made once."""
+        making = self._calls
+        if making is None or (making.done() and _is_bad(making)):
+            making = self._calls = asyncio.ensure_future(self._made_anew(making))
+            self._asking.add(making)
+            making.add_done_callback(self._asked)
+        return await asyncio.shield(making)
+
+    async def _made_anew(self, before: "asyncio.Future[RedisLine] | None") -> RedisLine:
+        await _end(before)
+        return await self.line()
 
     async def line(self) -> RedisLine:
         """Return a connection for commands that are answered at once.
@@ -96,23 +119,11 @@ class RedisClient:
             await self._hang_up()
             self._waits = await self._line(self.reader, BLOCK_S + 2 * ANSWER_S)
         line = self._waits
-        told: asyncio.Future[list[Any] | None] = asyncio.get_running_loop().create_future()
-
-        def answered(answers: list[Any] | None) -> None:
-            if not told.done():
-                told.set_result(answers)
-
-        line.exchange([command], answered)
         try:
-            answers = await told
+            return await line.call(*command)
         except asyncio.CancelledError:
             line.lose()  # what is still to come on it would be taken for the next answer
             raise
-        if answers is None:
-            raise ConnectionError("the connection broke, or the answer is late")
-        if isinstance(answers[0], Exception):
-            raise answers[0]
-        return answers[0]
 
     async def _line(self, client: Redis, answer_s: float) -> RedisLine:
         pool = client.connection_pool
@@ -129,21 +140,21 @@ class RedisClient:
 
         Who was paused finds the deadline passed and the answer, if there is one, unread.
         """
+
+        async def in_turn() -> Any:
+            async with self._turn_to_ask:
+                return await self.whole(once())
+
+        return await self._asked_twice(in_turn)
+
+    async def _asked_twice(self, once: Callable[[], Awaitable[Any]]) -> Any:
         try:
             try:
-                return await self._twice(once, ANSWER_S)
+                return await _twice(once, ANSWER_S)
             except TimeoutError:
-                return await self._twice(once, AWAKE_S)
+                return await _twice(once, AWAKE_S)
         except TROUBLE as exc:
             raise StoreUnavailable(f"unable to ask Redis; {type(exc).__name__}") from exc
-
-    async def _twice(self, once: Callable[[], Awaitable[Any]], within_s: float) -> Any:
-        """Return what ``once`` does, tried twice: a connection may have died while idle."""
-        async with asyncio.timeout(within_s), self._turn_to_ask:
-            try:
-                return await self.whole(once())
-            except TROUBLE:
-                return await self.whole(once())
 
     async def whole(self, asking: Awaitable[Any]) -> Any:
         """Return what ``asking`` gives; who waits for it may be cancelled, it itself may not.
@@ -286,6 +297,24 @@ class Ear:
             if message is None:
                 raise TimeoutError
         return message
+
+
+async def _twice(once: Callable[[], Awaitable[Any]], within_s: float) -> Any:
+    """Return what ``once`` does, tried twice: a connection may have died while idle."""
+    async with asyncio.timeout(within_s):
+        try:
+            return await once()
+        except TROUBLE:
+            return await once()
+
+
+def _is_bad(made: "asyncio.Future[RedisLine]") -> bool:
+    return made.cancelled() or made.exception() is not None or made.result().lost
+
+
+async def _end(made: "asyncio.Future[RedisLine] | None") -> None:
+    if made is not None and made.done() and not made.cancelled() and made.exception() is None:
+        await made.result().close()
 
 
 @functools.cache

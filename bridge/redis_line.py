@@ -5,8 +5,10 @@ own pipeline takes a task, two locks and six turns of the event loop for what is
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from hiredis import PushNotification, Reader, pack_command
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
@@ -16,8 +18,14 @@ Answered = Callable[[list[Any] | None], None]
 """Takes the answers of an exchange, errors among them as `ResponseError`; None when there are none."""
 
 
+class _Exchange(NamedTuple):
+    wanted: int
+    answered: Answered
+    until_s: float
+
+
 class RedisLine(asyncio.Protocol):
-    """A connection of ``pool`` that is kept; one exchange at a time, whose answers may take ``answer_s``.
+    """A connection of ``pool`` that is kept; the answers of an exchange may take ``answer_s``.
 
     It is of no more use once it is ``lost``: the connection broke, or an answer was late or made no sense.
     """
@@ -29,9 +37,7 @@ class RedisLine(asyncio.Protocol):
         self._answer_s = answer_s
         self._reader = Reader(protocolError=RedisError, replyError=ResponseError)
         self._answers: list[Any] = []
-        self._wanted = 0
-        self._answered: Answered | None = None
-        self._until_s = 0.0
+        self._under_way: deque[_Exchange] = deque()
         self._timer: asyncio.TimerHandle | None = None
         writer = connection._writer  # noqa: SLF001  (there is no other way past the library's own reading)
         if writer is None:
@@ -40,28 +46,43 @@ class RedisLine(asyncio.Protocol):
         self._transport.set_protocol(self)
 
     def __repr__(self) -> str:
-        return f"<RedisLine {self._wanted} wanted{', lost' if self.lost else ''}>"
+        return f"<RedisLine {len(self._under_way)} under way{', lost' if self.lost else ''}>"
 
     def exchange(self, commands: Sequence[tuple[Any, ...]], answered: Answered) -> None:
         """Send ``commands``, and tell ``answered`` what the server said to them, in order.
 
         The deadline is for the last of the answers.
         """
-        if self.lost:
-            answered(None)
+        if self.lost or not commands:
+            answered(None if self.lost else [])
             return
-        self._answers, self._wanted, self._answered = [], len(commands), answered
         loop = asyncio.get_running_loop()
-        self._until_s = loop.time() + self._answer_s
+        until_s = loop.time() + self._answer_s
+        self._under_way.append(_Exchange(len(commands), answered, until_s))
         if self._timer is None:
-            self._timer = loop.call_at(self._until_s, self._look)
+            self._timer = loop.call_at(until_s, self._look)
         self._transport.write(b"".join(map(pack_command, commands)))
+
+    async def call(self, *command: Any) -> Any:
+        """Return the answer to one command; who is cancelled leaves an answer that nobody takes.
+
+        Raises `ResponseError` where the server says it, ConnectionError where there is no answer.
+        """
+        told: asyncio.Future[list[Any] | None] = asyncio.get_running_loop().create_future()
+        self.exchange([command], partial(_tell, told))
+        answers = await told
+        if answers is None:
+            raise ConnectionError("the connection broke, or the answer is late")
+        if isinstance(answers[0], Exception):
+            raise answers[0]
+        return answers[0]
 
     def lose(self) -> None:
         """Be of no more use; who waits for answers is told that there are none."""
         self.lost = True
         self._transport.abort()
-        self._end(None)
+        while self._under_way:
+            self._under_way.popleft().answered(None)
 
     async def close(self) -> None:
         """Close the connection; who waits for answers is told that there are none."""
@@ -75,17 +96,21 @@ class RedisLine(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read answers; what the server pushes meanwhile is none."""
-        reader, answers = self._reader, self._answers
+        reader = self._reader
         try:
             reader.feed(data)
             while (answer := reader.gets()) is not False:
                 if not isinstance(answer, PushNotification):
-                    answers.append(answer)
+                    self._take(answer)
         except RedisError:
             self.lose()
-            return
-        if self._wanted and len(answers) >= self._wanted:
-            self._end(answers)
+
+    def _take(self, answer: Any) -> None:
+        self._answers.append(answer)
+        if not self._under_way or len(self._answers) >= self._under_way[0].wanted:
+            answers, self._answers = self._answers, []
+            if self._under_way:
+                self._under_way.popleft().answered(answers)
 
     def connection_lost(self, _: Exception | None) -> None:
         """Tell who waits that no answer comes."""
@@ -94,12 +119,12 @@ class RedisLine(asyncio.Protocol):
     def _look(self) -> None:
         """Give up what is late; one timer serves many exchanges: one for each costs as much as a read."""
         loop, self._timer = asyncio.get_running_loop(), None
-        if self._wanted and self._until_s <= loop.time():
+        if self._under_way and self._under_way[0].until_s <= loop.time():
             self.lose()
-        elif self._wanted:
-            self._timer = loop.call_at(self._until_s, self._look)
+        elif self._under_way:
+            self._timer = loop.call_at(self._under_way[0].until_s, self._look)
 
-    def _end(self, answers: list[Any] | None) -> None:
-        answered, self._answered, self._wanted = self._answered, None, 0
-        if answered is not None:
-            answered(answers)
+
+def _tell(told: "asyncio.Future[list[Any] | None]", answers: list[Any] | None) -> None:
+    if not told.done():
+        told.set_result(answers)

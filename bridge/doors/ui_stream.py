@@ -1,9 +1,10 @@
 """The AI SDK's door: ``useChat`` with its stock transport asks here, and finds a running answer again.
 
 A chat is a room: ``POST /api/chat`` and ``POST /api/chat/{id}`` ask, ``GET /api/chat/{id}/stream`` goes on
-with what runs (204 where nothing does, and begins within ``wait_s`` of the query), ``POST /api/chat/{id}/stop`` stops it. The SDK itself cannot tell
-the server a stop from a lost connection; an answer goes on when its asker is gone, so a stop is said.
-A stream that cannot be told to its end is broken off: a clean end would show a part as the whole.
+with what runs, or begins within ``wait_s`` of the query (else 204), ``POST /api/chat/{id}/stop`` stops it.
+The SDK itself cannot tell the server a stop from a lost connection; an answer goes on when its asker is gone,
+so a stop is said. A stream that cannot be told to its end is broken off: a clean end would show a part as the
+whole.
 """
 
 import asyncio

@@ -113,7 +113,9 @@ async def test_who_waits_is_told_the_question_and_the_answer_of_another_device(b
         await client.call("send_message", {"roomId": "room", "content": "hi", "requestId": "r-1"})
         await client.until("ai_message_end")  # it is over before the waiting request is answered, or not
     async with await waiting as answer:
-        said = [json.loads(line[6:]) for line in (await answer.text()).split("\n") if line.startswith("data: {")]
+        said = [
+            json.loads(line[6:]) for line in (await answer.text()).split("\n") if line.startswith("data: {")
+        ]
     question = next(part for part in said if part["type"] == "data-question")
     assert (question["transient"], question["data"]["requestId"]) == (True, "r-1")
     assert (question["data"]["role"], question["data"]["content"]) == ("user", "hi")

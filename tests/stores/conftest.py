@@ -7,6 +7,7 @@ import time
 
 import fakeredis
 import pytest
+from redis.exceptions import NoScriptError, ResponseError
 from redis_server import SERVERS, redis_server
 
 from bridge.errors import StoreUnavailable
@@ -35,7 +36,7 @@ class FakeClient(RedisClient):
     def __init__(self, server):
         self.commands = fakeredis.FakeAsyncRedis(server=server)
         self.reader = fakeredis.FakeAsyncRedis(server=server)
-        self._lines, self._waits = self.commands, None
+        self._lines, self._waits, self._calls = self.commands, None, None
         self._turn_to_ask = asyncio.Semaphore(32)
         self._shas = {}
         self._asking = set()
@@ -65,11 +66,13 @@ class FakeLine:
     lost = False
 
     def __init__(self, client):
-        self._client, self._asking = client, None
+        self._client, self._under_way = client, set()
 
     def exchange(self, commands, answered):
         """Send ``commands``, in a task."""
-        self._asking = asyncio.create_task(self._exchange(commands, answered))
+        exchange = asyncio.create_task(self._exchange(commands, answered))
+        self._under_way.add(exchange)
+        exchange.add_done_callback(self._under_way.discard)
 
     async def _exchange(self, commands, answered):
         pipeline = self._client.commands.pipeline(transaction=False)
@@ -77,13 +80,19 @@ class FakeLine:
             pipeline.execute_command(*command)
         answered(await pipeline.execute(raise_on_error=False))
 
+    async def call(self, *command):
+        """Return the answer to one command, errors by the server's own words."""
+        try:
+            return await self._client.whole(self._client.commands.execute_command(*command))
+        except NoScriptError as error:
+            raise ResponseError(f"NOSCRIPT {error}") from error
+
     def lose(self):
         """Have nothing to lose."""
 
     async def close(self):
         """Wait for what was asked."""
-        if self._asking is not None:
-            await self._asking
+        await asyncio.gather(*self._under_way)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,9 @@ async def test_of_two_nodes_that_claim_one_turn_one_owns_it(nodes):
 
 async def test_a_claim_whose_answer_was_lost_is_still_a_claim(nodes, monkeypatch):
     one = await nodes("one")
-    plain, answers = one._redis.commands.evalsha, []
+    await one._redis.sha("claim")
+    line = await one._redis._calls_line()
+    plain, answers = line.call, []
 
     async def loses_the_first_answer(*arguments):
         answers.append(await plain(*arguments))
@@ -26,7 +28,6 @@ async def test_a_claim_whose_answer_was_lost_is_still_a_claim(nodes, monkeypatch
             raise ConnectionError
         return answers[-1]
 
-    await one._redis.sha("claim")
-    monkeypatch.setattr(one._redis.commands, "evalsha", loses_the_first_answer)
+    monkeypatch.setattr(line, "call", loses_the_first_answer, raising=True)
     assert await one.claim(claim()) == Claimed()
     assert len(answers) == 2

@@ -63,6 +63,41 @@ async def test_answers_come_in_the_order_of_the_calls_however_they_are_cut():
         assert await answers(line, [4]) == [[b"ok", 4]]
 
 
+async def test_exchanges_that_overlap_are_answered_each_with_its_own():
+    async def says(command, writer):
+        writer.write(b":%b\r\n" % command[1])
+
+    async with line_to(says) as line:
+        assert await asyncio.gather(
+            answers(line, [1, 2]), answers(line, []), answers(line, [3]), line.call("ASK", 4)
+        ) == [[1, 2], [], [3], 4]
+
+
+async def test_who_waits_no_more_leaves_its_answer_to_nobody():
+    async def says(command, writer):
+        writer.write(b":%b\r\n" % command[1])
+
+    async with line_to(says) as line:
+        leaves = asyncio.create_task(line.call("ASK", 1))
+        await asyncio.sleep(0)
+        leaves.cancel()
+        assert await line.call("ASK", 2) == 2
+
+
+async def test_a_call_raises_what_the_server_says_and_that_nothing_came():
+    async def says(command, writer):
+        if command[1] == b"1":
+            writer.write(b"-NOSCRIPT No matching script\r\n")
+        else:
+            writer.close()
+
+    async with line_to(says) as line:
+        with pytest.raises(ResponseError, match="NOSCRIPT"):
+            await line.call("ASK", 1)
+        lost = await asyncio.gather(line.call("ASK", 2), line.call("ASK", 3), return_exceptions=True)
+        assert [type(each) for each in lost] == [ConnectionError, ConnectionError]
+
+
 async def test_an_error_is_an_answer():
     async def says(_, writer):
         writer.write(b"-OOM command not allowed\r\n")
