@@ -13,7 +13,7 @@ from bridge.redis_line import RedisLine
 
 WAITING_LIMIT = 8192
 SENT_AT_ONCE = 1024
-GATHER_S = 0.002
+GATHER_S = 0.004
 """Round trips are no closer than this: where many turns append, each would else leave alone."""
 
 
