@@ -3,13 +3,12 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
+
+from bridge.commands.validation.drawing import BLUE, GREY, PALE, RED, RULE, line, sheet, text
 
 WIDTH, HEIGHT = 880, 380
 TOP, BOTTOM = 116, 318
 LATE_MS = 100.0
-INK, PALE, RULE = "#1f2328", "#59636e", "#d1d9e0"
-BLUE, GREY, RED = "#2563eb", "#8a8f98", "#cf222e"
 NAME_HEIGHT = 16
 INSET = 0.12
 """Room for the figure of the first point."""
@@ -31,30 +30,16 @@ class _Panel:
 
 def svg(cost: Sequence[tuple[int, float]], latency: Sequence[tuple[int, float, float]], title: str) -> str:
     """Draw (devices in a room, deliveries per CPU second) and (answers, p50 ms, p99 ms)."""
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
-        f'height="{HEIGHT}" font-family="system-ui, sans-serif" font-size="13" fill="{INK}" '
-        f'role="img" aria-label="What a delivery costs, and how late it is: {escape(title)}">'
-    )
     known = [(devices, rate) for devices, rate in cost if math.isfinite(rate)]
     heard = [point for point in latency if all(map(math.isfinite, point))]
-    return "\n".join(
-        [
-            head,
-            f'<rect width="{WIDTH}" height="{HEIGHT}" rx="8" fill="#ffffff"/>',
-            _text(24, 30, "What a delivery costs, and how late it is", size=17, weight=600),
-            _text(24, 50, title, fill=PALE, size=12),
-            *_cost(known),
-            *_latency(heard),
-            "</svg>\n",
-        ]
-    )
+    parts = [*_cost(known), *_latency(heard)]
+    return sheet(WIDTH, HEIGHT, "What a delivery costs, and how late it is", title, parts)
 
 
 def _cost(points: Sequence[tuple[int, float]]) -> list[str]:
-    parts = [_text(24, 84, "deliveries per CPU second of the bridge", weight=600)]
+    parts = [text(24, 84, "deliveries per CPU second of the bridge", weight=600)]
     if not points:
-        return [*parts, _text(24, TOP + 20, "nothing was measured", fill=PALE)]
+        return [*parts, text(24, TOP + 20, "nothing was measured", fill=PALE)]
     step = _step(max(rate for _, rate in points))
     top, (first, last) = step * _GRID_LINES, (points[0][0], points[-1][0])
     across = _logarithmic(first, last)
@@ -65,28 +50,28 @@ def _cost(points: Sequence[tuple[int, float]]) -> list[str]:
         x, y = panel.at(devices, rate)
         up = 8 if devices > first else -4  # the next point's is above the first
         parts.append(_below(x, f"{devices}"))
-        parts.append(_text(x - 6, y - up, f"{rate:,.0f}", fill=BLUE, anchor="end", size=11))
-    parts.append(_text(252, BOTTOM + 40, "devices in each room", fill=PALE, anchor="middle", size=12))
+        parts.append(text(x - 6, y - up, f"{rate:,.0f}", fill=BLUE, anchor="end", size=11))
+    parts.append(text(252, BOTTOM + 40, "devices in each room", fill=PALE, anchor="middle", size=12))
     return [*parts, *_curve([panel.at(*point) for point in points], BLUE)]
 
 
 def _latency(points: Sequence[tuple[int, float, float]]) -> list[str]:
-    parts = [_text(476, 84, "added latency, ms", weight=600)]
+    parts = [text(476, 84, "added latency, ms", weight=600)]
     if not points:
-        return [*parts, _text(476, TOP + 20, "nothing was measured", fill=PALE)]
+        return [*parts, text(476, TOP + 20, "nothing was measured", fill=PALE)]
     lowest = 10.0 ** math.floor(math.log10(min(p50 for _, p50, _ in points)))
     highest = 10.0 ** math.ceil(math.log10(max(LATE_MS * 2, *(p99 for _, _, p99 in points))))
     last = points[-1][0]
     panel = _Panel(516, 830, lambda answers: answers / last, _logarithmic(lowest, highest))
     parts += _scales(panel, last, lowest, highest)
     words = "answers at once, of 50 tokens a second for 2 devices each"
-    parts.append(_text(673, BOTTOM + 40, words, fill=PALE, anchor="middle", size=12))
+    parts.append(text(673, BOTTOM + 40, words, fill=PALE, anchor="middle", size=12))
     middle = [panel.at(answers, p50) for answers, p50, _ in points]
     high = [panel.at(answers, p99) for answers, _, p99 in points]
     (x, p50_y), (_, p99_y) = middle[-1], high[-1]
     apart = max(p50_y, p99_y + NAME_HEIGHT)  # their names stand beside the ends
-    names = [_text(x + 8, p99_y + 4, "p99", fill=BLUE, weight=600)]
-    names.append(_text(x + 8, apart + 4, "p50", fill=GREY, weight=600))
+    names = [text(x + 8, p99_y + 4, "p99", fill=BLUE, weight=600)]
+    names.append(text(x + 8, apart + 4, "p50", fill=GREY, weight=600))
     return [*parts, *_curve(middle, GREY), *_curve(high, BLUE), *names]
 
 
@@ -97,7 +82,7 @@ def _scales(panel: _Panel, last: int, lowest: float, highest: float) -> list[str
         ms = lowest * 10.0**power
         parts += _rule(panel, panel.at(0, ms)[1], f"{ms:g}")
     late = panel.at(0, LATE_MS)[1]
-    parts.append(_line(panel.left, late, panel.right, late, RED, dash=True))
+    parts.append(line(panel.left, late, panel.right, late, RED, dash=True))
     for answers in range(0, last + 1, max(1, round(_step(last)))):
         parts.append(_below(panel.at(answers, lowest)[0], f"{answers}"))
     return parts
@@ -115,36 +100,15 @@ def _logarithmic(lowest: float, highest: float) -> Callable[[float], float]:
 
 
 def _curve(points: Sequence[tuple[float, float]], colour: str) -> list[str]:
-    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    through = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     dots = [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>' for x, y in points]
-    return [f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>', *dots]
+    return [f'<polyline points="{through}" fill="none" stroke="{colour}" stroke-width="2"/>', *dots]
 
 
 def _rule(panel: _Panel, y: float, words: str) -> list[str]:
-    label = _text(panel.left - 8, y + 4, words, fill=PALE, anchor="end", size=11)
-    return [_line(panel.left, y, panel.right, y, RULE), label]
+    label = text(panel.left - 8, y + 4, words, fill=PALE, anchor="end", size=11)
+    return [line(panel.left, y, panel.right, y, RULE), label]
 
 
 def _below(x: float, words: str) -> str:
-    return _text(x, BOTTOM + 18, words, fill=PALE, anchor="middle", size=11)
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, colour: str, *, dash: bool = False) -> str:
-    dashed = ' stroke-dasharray="4 3"' if dash else ""
-    ends = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
-    return f'<line {ends} stroke="{colour}"{dashed}/>'
-
-
-def _text(
-    x: float,
-    y: float,
-    words: str,
-    *,
-    fill: str = INK,
-    anchor: str = "start",
-    size: int = 13,
-    weight: int = 400,
-) -> str:
-    style = f'fill="{fill}" text-anchor="{anchor}" font-size="{size}" font-weight="{weight}"'
-    halo = 'paint-order="stroke" stroke="#ffffff" stroke-width="4"'  # over the rules
-    return f'<text x="{x:.1f}" y="{y:.1f}" {style} {halo}>{escape(words)}</text>'
+    return text(x, BOTTOM + 18, words, fill=PALE, anchor="middle", size=11)

@@ -342,7 +342,11 @@ TABLE = {
     "bridge.commands.validation.heard": (set(), set()),
     "bridge.commands.validation.verdict": ({"bridge.commands.validation.heard"}, set()),
     "bridge.commands.validation.report": ({"bridge.commands.validation.verdict"}, set()),
-    "bridge.commands.validation.picture": ({"bridge.commands.validation.verdict"}, set()),
+    "bridge.commands.validation.drawing": (set(), set()),
+    "bridge.commands.validation.picture": (
+        {"bridge.commands.validation.drawing", "bridge.commands.validation.verdict"},
+        set(),
+    ),
     "bridge.commands.validation.loan": (CORE | PORTS, set()),
     "bridge.commands.validation.load": (
         CORE | {"bridge.settings", "bridge.commands.device", "bridge.commands.validation.heard"},

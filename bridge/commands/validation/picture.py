@@ -4,13 +4,14 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from bridge.commands.validation.drawing import BLUE, GREY, INK, PALE, RED, RULE, line, sheet, text
 from bridge.commands.validation.verdict import Figures, Limits, percentile
 
 WIDTH, LEFT, RIGHT = 880, 110, 30
 PANEL_TOP, PANEL_MARGIN, ROW_HEIGHT = 78, 60, 72
 BINS = 96
 _PLOT = WIDTH - LEFT - RIGHT
-_COLOURS = {"off": "#8a8f98", "on": "#2563eb", "as is": "#2563eb"}
+_COLOURS = {"off": GREY, "on": BLUE, "as is": BLUE}
 _PANELS = (
     ("first text on the device", "ttft_ms", "ttft_p95_ms"),
     ("complete answer on the device", "completion_ms", "completion_p95_ms"),
@@ -24,21 +25,7 @@ def svg(sides: Sequence[Figures], limits: Limits, title: str) -> str:
     span_ms = _span_ms(sides, limits)
     panels = [_panel(place, sides, limits, span_ms) for place in range(len(_PANELS))]
     height = PANEL_TOP + len(_PANELS) * _panel_height(sides) - 16
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" '
-        f'height="{height}" font-family="system-ui, sans-serif" font-size="13" fill="#1f2328" '
-        f'role="img" aria-label="How long people wait: {escape(title)}">'
-    )
-    return "\n".join(
-        [
-            head,
-            f'<rect width="{WIDTH}" height="{height}" rx="8" fill="#ffffff"/>',
-            _text(24, 30, "How long people wait", size=17, weight=600),
-            _text(24, 50, title, fill="#59636e"),
-            *panels,
-            "</svg>\n",
-        ]
-    )
+    return sheet(WIDTH, height, "How long people wait", title, panels)
 
 
 def html(sides: Sequence[Figures], limits: Limits, title: str, lines: Sequence[str]) -> str:
@@ -64,33 +51,33 @@ def _panel(place: int, sides: Sequence[Figures], limits: Limits, span_ms: float)
     limit_ms: float = getattr(limits, limit)
     top = PANEL_TOP + place * _panel_height(sides)
     bottom = top + 18 + ROW_HEIGHT * len(sides)
-    parts = [_text(24, top + 8, words, weight=600)]
+    parts = [text(24, top + 8, words, weight=600)]
     for row, side in enumerate(sides):
         base = top + 18 + ROW_HEIGHT * (row + 1)
         parts += _row(base, side.flag, getattr(side, name), span_ms)
     parts += _axis(bottom, span_ms)
     if limit_ms <= span_ms:
         at = _at(limit_ms, span_ms)
-        parts.append(_line(at, top + 14, at, bottom, "#cf222e", dash=True))
+        parts.append(line(at, top + 14, at, bottom, RED, dash=True))
         words = f"p95 limit {_spoken(limit_ms)}"
-        parts.append(_text(min(at + 40, WIDTH - RIGHT), top + 8, words, fill="#cf222e", anchor="end"))
+        parts.append(text(min(at + 40, WIDTH - RIGHT), top + 8, words, fill=RED, anchor="end"))
     else:
         words = f"p95 limit {_spoken(limit_ms)}, far to the right"
-        parts.append(_text(WIDTH - RIGHT, top + 8, words, fill="#cf222e", anchor="end"))
+        parts.append(text(WIDTH - RIGHT, top + 8, words, fill=RED, anchor="end"))
     return "\n".join(parts)
 
 
 def _row(base: float, flag: str, values: Sequence[float], span_ms: float) -> list[str]:
     """Draw the histogram of one side, and its median and 95th percentile."""
-    colour = _COLOURS.get(flag, "#2563eb")
+    colour = _COLOURS.get(flag, BLUE)
     counts = [0] * BINS
     for value in values:
         counts[min(BINS - 1, int(value / span_ms * BINS))] += 1
     tallest, width = max(counts, default=0) or 1, _PLOT / BINS
     label = flag if flag == "as is" else f"flag {flag}"
     parts = [
-        _text(LEFT - 12, base - 8, label, anchor="end", fill=colour, weight=600),
-        _line(LEFT, base, WIDTH - RIGHT, base, "#d1d9e0"),
+        text(LEFT - 12, base - 8, label, anchor="end", fill=colour, weight=600),
+        line(LEFT, base, WIDTH - RIGHT, base, RULE),
     ]
     for place, count in enumerate(counts):
         if count:
@@ -105,15 +92,15 @@ def _row(base: float, flag: str, values: Sequence[float], span_ms: float) -> lis
 def _marks(base: float, values: Sequence[float], span_ms: float, colour: str) -> list[str]:
     """Draw where the median and the 95th percentile are; their words stand in one line above the bars."""
     if not values:
-        return [_text(LEFT + 8, base - 8, "nothing came", fill="#59636e")]
+        return [text(LEFT + 8, base - 8, "nothing came", fill=PALE)]
     middle, high = percentile(values, 50), percentile(values, 95)
     top = base - ROW_HEIGHT + 24
     words = f"p50 {_spoken(middle)}, p95 {_spoken(high)}"
     at = _at(middle, span_ms)
     left = at < LEFT + _PLOT * 0.75
-    parts = [_line(_at(ms, span_ms), top, _at(ms, span_ms), base, "#1f2328") for ms in (middle, high)]
+    parts = [line(_at(ms, span_ms), top, _at(ms, span_ms), base, INK) for ms in (middle, high)]
     where, anchor = (at, "start") if left else (_at(high, span_ms), "end")
-    return [*parts, _text(where, top - 4, words, fill=colour, anchor=anchor, size=12)]
+    return [*parts, text(where, top - 4, words, fill=colour, anchor=anchor, size=12)]
 
 
 def _axis(base: float, span_ms: float) -> list[str]:
@@ -121,8 +108,8 @@ def _axis(base: float, span_ms: float) -> list[str]:
     parts = []
     for number in range(math.floor(span_ms / 1000 / step_s) + 1):
         at = _at(number * step_s * 1000, span_ms)
-        parts.append(_line(at, base, at, base + 4, "#59636e"))
-        parts.append(_text(at, base + 18, f"{number * step_s:g} s", fill="#59636e", anchor="middle", size=11))
+        parts.append(line(at, base, at, base + 4, PALE))
+        parts.append(text(at, base + 18, f"{number * step_s:g} s", fill=PALE, anchor="middle", size=11))
     return parts
 
 
@@ -132,23 +119,3 @@ def _at(ms: float, span_ms: float) -> float:
 
 def _spoken(ms: float) -> str:
     return f"{ms / 1000:.2f} s" if ms >= 1000 else f"{ms:.0f} ms"  # noqa: PLR2004  (a second)
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, colour: str, *, dash: bool = False) -> str:
-    dashed = ' stroke-dasharray="4 3"' if dash else ""
-    ends = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
-    return f'<line {ends} stroke="{colour}"{dashed}/>'
-
-
-def _text(
-    x: float,
-    y: float,
-    words: str,
-    *,
-    fill: str = "#1f2328",
-    anchor: str = "start",
-    size: int = 13,
-    weight: int = 400,
-) -> str:
-    style = f'fill="{fill}" text-anchor="{anchor}" font-size="{size}" font-weight="{weight}"'
-    return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{escape(words)}</text>'
