@@ -292,8 +292,9 @@ TABLE = {
     "bridge.doors.health": ({"bridge.readiness"}, {"aiohttp"}),
     "bridge.doors.admin": (CORE | PORTS | {"bridge.failures", "bridge.http_server"}, {"aiohttp"}),
     "bridge.doors.page": (set(), {"aiohttp"}),
+    "bridge.commands.collector": (set(), set()),
     "bridge.commands.serve": (
-        {"bridge.app", "bridge.profiles", "bridge.settings", "bridge.telemetry"},
+        {"bridge.app", "bridge.profiles", "bridge.settings", "bridge.telemetry", "bridge.commands.collector"},
         set(),
     ),
     "bridge.commands.processes": (

@@ -1,7 +1,6 @@
 """``serve``: run one bridge process until SIGTERM or SIGINT."""
 
 import asyncio
-import gc
 import signal
 import sys
 from collections.abc import Coroutine
@@ -9,14 +8,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bridge.app import App
+from bridge.commands.collector import spared
 from bridge.profiles import Profile
 from bridge.settings import Settings, without_credentials
 from bridge.telemetry import configure_logs
 
 T = TypeVar("T")
-
-COLLECT_AFTER = (20_000, 20, 20)
-"""So many objects more than were freed, of which chunks make none that outlive them; stock is 700, 10, 10."""
 
 
 async def run(settings: Settings, profile: Profile, place: Path | None = None) -> int:
@@ -30,33 +27,23 @@ async def run(settings: Settings, profile: Profile, place: Path | None = None) -
         _stop_with_parent(stop)
     app = App(settings, profile, place)
     address = await app.start()
-    spare_the_collector()
-    app.telemetry.said(
-        "listening",
-        address=address,
-        backend=without_credentials(settings.backend_url),
-        profile=settings.backend_profile,
-        dialect=settings.dialect,
-        auth=settings.auth or "none",
-        streaming=str((await app.flag.state()).rollout),
-        drop_in=app.drop_in_address,
-        admin=app.admin_address,
-    )
-    await stop.wait()
+    async with spared(lambda: app.relay.running):
+        app.telemetry.said(
+            "listening",
+            address=address,
+            backend=without_credentials(settings.backend_url),
+            profile=settings.backend_profile,
+            dialect=settings.dialect,
+            auth=settings.auth or "none",
+            streaming=str((await app.flag.state()).rollout),
+            drop_in=app.drop_in_address,
+            admin=app.admin_address,
+        )
+        await stop.wait()
     app.telemetry.said("draining", running=app.relay.running, drain_s=settings.drain_s)
     await app.stop()
     app.telemetry.said("stopped")
     return 0
-
-
-def spare_the_collector() -> None:
-    """Let the garbage collector look past what lives as long as the process, and at the young more seldom.
-
-    Where rooms are many it would else walk through all of them again and again, for a tenth of the processor.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*COLLECT_AFTER)
 
 
 async def until_stopped(work: Coroutine[Any, Any, T]) -> T | None:
