@@ -4,7 +4,6 @@ All devices of a room have heard what its transcripts hold; who lags, up to a se
 serves every loss: what a transcript holds beyond that is what they lack. Each step is synchronous.
 """
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -13,12 +12,11 @@ from bridge.events import Id
 from bridge.letters import Batch
 from bridge.messages import Message, MessageChunk, MessageEnd, NewMessage, is_asked
 from bridge.ports import Device
+from bridge.recent import Recent
 from bridge.transcript import Applied, Transcript
 
 TEXT = (MessageChunk, MessageEnd, NewMessage)
 """What a turn's text comes in."""
-ENDED_TURNS_REMEMBERED = 64
-"""How many ended turns of a room a device is known to have heard, so that it is not told twice."""
 
 
 @dataclass(slots=True)
@@ -33,9 +31,9 @@ class _Behind:
 class Seat:
     """What a device of a room has heard: which turns to their end, and of which it lacks something."""
 
-    ended: deque[str] = field(default_factory=lambda: deque(maxlen=ENDED_TURNS_REMEMBERED))
+    ended: Recent[str] = field(default_factory=Recent)
     behind: dict[str, _Behind] = field(default_factory=dict)
-    replayed: deque[str] = field(default_factory=lambda: deque(maxlen=ENDED_TURNS_REMEMBERED))
+    replayed: Recent[str] = field(default_factory=Recent)
     """Turns of which it was told a part again, or late."""
 
 
@@ -62,12 +60,12 @@ class Room:
         self._broadcast: Broadcast[Device] | None = None
         self.running: dict[str, Transcript] = {}
         self._strayed: dict[str, Transcript] = {}
-        self._streamed: deque[Id] = deque(maxlen=ENDED_TURNS_REMEMBERED)
-        self._ended: deque[str] = deque(maxlen=ENDED_TURNS_REMEMBERED)
+        self._streamed: Recent[Id] = Recent()
+        self._ended: Recent[str] = Recent()
         """What ended for the devices that were here, or before any was."""
-        self._ahead: deque[str] = deque(maxlen=ENDED_TURNS_REMEMBERED)
+        self._ahead: Recent[str] = Recent()
         """What ended for some devices, told from the journal, and may not have for the others."""
-        self._gaps: deque[str] = deque(maxlen=ENDED_TURNS_REMEMBERED)
+        self._gaps: Recent[str] = Recent()
 
     def __repr__(self) -> str:
         return f"<Room {len(self.seats)} devices, {len(self.running)} running turns>"

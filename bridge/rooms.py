@@ -5,7 +5,7 @@ follows, with nothing in between. That is why there is no gap and no repeat, wha
 """
 
 import asyncio
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ class _Held(Room):
         super().__init__()
         self.held = False
         self.entering = asyncio.Lock()
-        self.early: deque[tuple[str, Batch]] = deque(maxlen=EARLY_LIMIT)
+        self.early: list[tuple[str, Batch]] = []
         """What came between the entry and its answer; what does not fit is mended as any other gap."""
 
 
@@ -192,8 +192,7 @@ class Rooms:
                     self.catch_up(room_id, transcript)
                 room.held = True
             finally:
-                early = list(room.early)
-                room.early.clear()
+                early, room.early = room.early, []
             for turn_id, batch in early:
                 self.hear_turn(turn_id, room_id, batch)
 
@@ -243,7 +242,8 @@ class Rooms:
         if room is None:
             return Applied.DUPLICATE
         if not room.held:
-            room.early.append((turn_id, batch))
+            if len(room.early) < EARLY_LIMIT:
+                room.early.append((turn_id, batch))
             return Applied.DUPLICATE
         return self.hear_turn(turn_id, room_id, batch)
 

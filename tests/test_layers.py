@@ -21,6 +21,7 @@ CORE = {
     "bridge.guard",
     "bridge.framing",
     "bridge.letters",
+    "bridge.recent",
     "bridge.identity",
     "bridge.limits",
     "bridge.messages",
