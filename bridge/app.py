@@ -118,6 +118,7 @@ class App:
             self._dialect,
             self._stream_ended,
             connect_s=settings.connect_s,
+            jitter=self._clock.jitter,
         )
         self.relay = self._relay()
         self.sio = self._server()

@@ -32,6 +32,10 @@ into a closing connection could not be told from one that arrived."""
 REFUSAL_S, REFUSAL_LIMIT_BYTES = 0.2, 64 * 1024
 """How long a refusal's own words are waited for, and how much of them is kept."""
 
+RESUME_AFTER_S = (0.1, 0.3)
+"""A stream that was cut is gone on with between these: what cut it cut the idle connections too, and a
+request into one of them would be the only one there is."""
+
 COMPLETE_LIMIT_BYTES = 4 * 1024 * 1024
 _TOLD = ("Content-Type", "Retry-After", "WWW-Authenticate")
 """The headers of a refusal that go on to who asked in the backend's words."""
@@ -42,7 +46,8 @@ _JSON = "application/json"
 class HttpBackend:
     """The backend at ``base_url``; ``dialect`` makes a decoder for each stream, given its headers.
 
-    ``stream_ended`` is told in which dialect a stream was and how many of its frames could not be read.
+    ``stream_ended`` is told in which dialect a stream was and how many of its frames could not be read;
+    ``jitter`` gives a number in [0, 1) that spreads what goes on after a cut.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class HttpBackend:
         stream_ended: Callable[[str, int], None],
         *,
         connect_s: float,
+        jitter: Callable[[], float],
     ) -> None:
         self.name = base_url
         self.idempotent = profile.idempotent
@@ -60,6 +66,7 @@ class HttpBackend:
         self._profile = profile
         self._dialect = dialect
         self._stream_ended = stream_ended
+        self._jitter = jitter
         self._client = httpx.AsyncClient(
             base_url=base_url,
             transport=_Transport(client=_session),
@@ -101,8 +108,13 @@ class HttpBackend:
             more = {"Last-Event-ID": last_event_id} if last_event_id else {}
             return await self._send(prompt, asked, EVENT_STREAM, more)
 
+        async def go_on(last_event_id: str) -> httpx.Response:
+            least_s, most_s = RESUME_AFTER_S
+            await asyncio.sleep(least_s + (most_s - least_s) * self._jitter())
+            return await send(last_event_id)
+
         response = await send(after)
-        exchange = Exchange(response, self._dialect, send if self._profile.resumes else None, name)
+        exchange = Exchange(response, self._dialect, go_on if self._profile.resumes else None, name)
         try:
             yield exchange
         finally:

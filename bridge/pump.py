@@ -139,6 +139,7 @@ class Pump:
             return failed
         try:
             async with asyncio.timeout(self._limits.stall_s):
+                await self._pause(failed.error)  # what cut the stream may not be over yet
                 return failed if await self._ask() else None
         except TimeoutError:
             return failed

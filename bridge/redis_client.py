@@ -8,7 +8,6 @@ import contextlib
 import functools
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from functools import partial
 from importlib import resources
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -30,6 +29,8 @@ BACK_OFF_S = (0.05, 0.25)
 """The first and the longest pause before what had no answer is asked again."""
 ASKED_AT_ONCE = 32
 """So many questions may be on their way, each over a connection of its own; the others wait their turn."""
+CALLED_AT_ONCE = 128
+"""So many calls of scripts may be on their way, over one connection; the others wait their turn."""
 AWAKE_S = 0.25
 """So long is asked on when `ANSWER_S` has passed: it may have passed in a sleep of this process."""
 HEARD_AT_ONCE = 500
@@ -59,6 +60,7 @@ class RedisClient:
         self._waits: RedisLine | None = None
         self._calls: asyncio.Future[RedisLine] | None = None
         self._turn_to_ask = asyncio.Semaphore(ASKED_AT_ONCE)
+        self._turn_to_call = asyncio.Semaphore(CALLED_AT_ONCE)
         self._shas: dict[str, asyncio.Future[str]] = {}
         self._asking: set[asyncio.Future[Any]] = set()
 
@@ -74,9 +76,15 @@ class RedisClient:
     async def run(self, script: str, *arguments: Any) -> Any:
         """Return what a script answers. Raises `StoreUnavailable`.
 
-        All calls go over one connection: with one for each, a burst would begin with making them.
+        All calls go over one connection: with one for each, a burst would begin with making them. Who has
+        waited in vain for a turn to call has cost the server nothing.
         """
-        return await self._asked_twice(partial(self._called, script, arguments))
+
+        async def in_turn() -> Any:
+            async with self._turn_to_call:
+                return await self._called(script, arguments)
+
+        return await self._asked_twice(in_turn)
 
     async def _called(self, script: str, arguments: tuple[Any, ...]) -> Any:
         line, sha = await self._calls_line(), await self.sha(script)

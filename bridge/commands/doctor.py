@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import time
 import uuid
 from collections.abc import Awaitable
@@ -84,7 +85,12 @@ async def run(settings: Settings, profile: Profile, content: str) -> int:
     print(f"backend   {without_credentials(settings.backend_url)}")
     print(f"profile   {settings.backend_profile}, dialect {settings.dialect}, {_promise(profile)}")
     backend = HttpBackend(
-        settings.backend_url, profile, dialect(settings), lambda *_: None, connect_s=settings.connect_s
+        settings.backend_url,
+        profile,
+        dialect(settings),
+        lambda *_: None,
+        connect_s=settings.connect_s,
+        jitter=random.random,
     )
     findings = Findings()
     prompt = Prompt(uuid.uuid4().hex, "doctor", uuid.uuid4().hex, content)

@@ -8,7 +8,7 @@ import resource
 import pytest
 from aiohttp import web
 
-from bridge.backend import HttpBackend
+from bridge.backend import RESUME_AFTER_S, HttpBackend
 from bridge.dialects import DIALECTS
 from bridge.errors import BackendCut, BackendMalformed, BackendRefused, BackendUnreachable
 from bridge.events import Completed, Delta, Failed, Finished, Position, Started
@@ -36,6 +36,7 @@ class Server:
 
     def __init__(self):
         self.requests = []
+        self.transports = []
         self.status = 200
         self.headers = {"content-type": "text/event-stream"}
         self.pieces = [HELLO]
@@ -45,6 +46,7 @@ class Server:
     async def handle(self, request):
         body = await request.json() if request.can_read_body else None
         self.requests.append((request.path_qs, request.headers, body))
+        self.transports.append(request.transport)
         response = web.StreamResponse(status=self.status, headers=self.headers)
         if len(self.requests) > 1 and self.later:
             self.pieces = self.later.pop(0)
@@ -67,7 +69,9 @@ class Server:
 
 
 def backend_at(url, dialect="auto", profile=None, ended=lambda *_: None):
-    return HttpBackend(url, profile or Profile(), DIALECTS[dialect], ended, connect_s=60.0)
+    return HttpBackend(
+        url, profile or Profile(), DIALECTS[dialect], ended, connect_s=60.0, jitter=lambda: 0.0
+    )
 
 
 @pytest.fixture
@@ -317,6 +321,27 @@ async def test_nothing_is_resumed_where_the_profile_does_not_say_so(server):
     server.pieces = [FIRST_HALF, None]
     assert isinstance((await told(backend))[-1].error, BackendCut)
     assert len(server.requests) == 1
+    await backend.close()
+
+
+async def test_what_cuts_the_idle_connections_a_moment_after_the_stream_does_not_cut_what_goes_on(server):
+    backend = backend_at(server.url, profile=RESUMING)
+    first, cut = asyncio.Event(), asyncio.Event()
+    server.pieces = [first.wait, HELLO]
+    server.later = [[FIRST_HALF, cut.wait, None], [numbered(3, text("lo"), FINISH)]]
+    async with asyncio.timeout(10), asyncio.TaskGroup() as streams:
+        idle = streams.create_task(told(backend))
+        while not server.transports:
+            await asyncio.sleep(0.01)
+        resumed = streams.create_task(told(backend))
+        while len(server.transports) < 2:
+            await asyncio.sleep(0.01)
+        first.set()
+        await idle  # its connection may be used again
+        server.transports[0].pause_reading()  # what is asked over it arrives nowhere
+        asyncio.get_running_loop().call_later(RESUME_AFTER_S[0] / 2, server.transports[0].abort)
+        cut.set()
+    assert resumed.result() == MEANS_HELLO
     await backend.close()
 
 

@@ -37,7 +37,7 @@ class FakeClient(RedisClient):
         self.commands = fakeredis.FakeAsyncRedis(server=server)
         self.reader = fakeredis.FakeAsyncRedis(server=server)
         self._lines, self._waits, self._calls = self.commands, None, None
-        self._turn_to_ask = asyncio.Semaphore(32)
+        self._turn_to_ask = self._turn_to_call = asyncio.Semaphore(32)
         self._shas = {}
         self._asking = set()
 

@@ -101,8 +101,9 @@ async def test_a_room_that_is_held_for_long_stays_held_and_a_lost_one_is_missed(
 
 
 @pytest.mark.usefixtures("in_time")
-async def test_who_stood_still_while_it_asked_is_answered_all_the_same(own):
+async def test_who_stood_still_while_it_asked_is_answered_all_the_same(own, monkeypatch):
     one = await own("one")
+    monkeypatch.setattr("bridge.redis_client.AWAKE_S", 30.0)  # a machine may stand still for longer
     asking = asyncio.create_task(one.claim(claim()))
     await asyncio.sleep(0)
     time.sleep(1.5 * ANSWER_S)  # noqa: ASYNC251  (the whole process stands still)
@@ -122,6 +123,24 @@ async def test_as_many_may_ask_at_once_as_want_to_over_few_connections(own):
     found = await asyncio.gather(*(one.claim(claim(f"t-{n}", request_id=n, limit=999)) for n in range(100)))
     assert len(found) == 100
     assert (await own.redis.info("clients"))["connected_clients"] <= 40
+
+
+@pytest.mark.usefixtures("in_time")
+async def test_a_storm_of_questions_leaves_no_work_to_a_server_that_did_not_answer_in_time(own, monkeypatch):
+    monkeypatch.setattr("bridge.redis_client.CALLED_AT_ONCE", 8)
+    one = await own("one")
+    await one.claim(claim("t-0"))
+    before = await called(own.redis)
+    with asleep(own.server):
+        storm = (one.claim(claim(f"t-{n}", request_id=n, limit=999)) for n in range(1, 600))
+        found = await asyncio.gather(*storm, return_exceptions=True)
+    assert {type(each) for each in found} == {StoreUnavailable}
+    assert await called(own.redis) - before <= 8
+
+
+async def called(redis):
+    """Return how many scripts were called."""
+    return (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
 
 
 async def test_a_batch_that_can_never_be_kept_holds_up_no_other_turn(own):
