@@ -1,4 +1,5 @@
 // The doors that a device of the page may stand behind. `alone`: it is told of whole answers only if it asked for them.
+// `streams`: it holds an HTTP connection for as long as it listens.
 // Where a page may not open a websocket, the next way is taken.
 
 import { overCompleteCall, overEventStream, overWebSocket } from "/web/client.js";
@@ -25,6 +26,7 @@ export const DOORS = {
     kind: "hears a stream, posts",
     auth: growing,
     ways: [overEventStream, overCompleteCall],
+    streams: true,
   },
   "ai-sdk": {
     name: "AI SDK",
@@ -32,6 +34,7 @@ export const DOORS = {
     auth: growing,
     ways: [overUiStream],
     alone: true,
+    streams: true,
   },
   legacy: {
     name: "Legacy",

@@ -10,7 +10,7 @@ import { themed } from "/web/theme.js";
 import { announce } from "/web/toasts.js";
 import { troubled } from "/web/trouble.js";
 
-const LIMIT = 6; // a browser keeps six HTTP connections to a node, of which a stream takes one
+const LIMIT = 6; // a browser keeps six HTTP connections to a node; a stream takes one, and one is to ask with
 const asked = new URLSearchParams(location.hash.slice(1));
 const nodes = (asked.get("nodes") ?? "").match(/\d+/g)?.map(at) ?? [location.origin];
 const by = (id) => document.getElementById(id);
@@ -33,15 +33,24 @@ function add(kind) {
   });
   room.devices = [...room.devices, device].sort((one, other) => one.number - other.number);
   by("devices").append(...room.devices.map(({ panel }) => panel));
-  by("add").querySelector("button").disabled = room.devices.length >= LIMIT;
+  limit();
   show();
   return device;
+}
+
+function full() {
+  const streams = room.devices.filter(({ kind }) => DOORS[kind].streams).length;
+  return room.devices.length >= LIMIT || (streams >= LIMIT - 1 && Boolean(DOORS[by("door").value].streams));
+}
+
+function limit() {
+  by("add").querySelector("button").disabled = full();
 }
 
 function remove(device) {
   device.close();
   room.devices = room.devices.filter((each) => each !== device);
-  by("add").querySelector("button").disabled = false;
+  limit();
   (room.devices[0] ?? { focus: () => by("door").focus() }).focus();
   show();
 }
@@ -94,8 +103,9 @@ function wire() {
   for (const [kind, { name }] of Object.entries(DOORS)) by("door").append(new Option(name, kind));
   by("add").addEventListener("submit", (event) => {
     event.preventDefault();
-    if (room.devices.length < LIMIT) add(by("door").value).focus();
+    if (!full()) add(by("door").value).focus();
   });
+  by("door").addEventListener("change", limit);
   by("room").addEventListener("submit", (event) => {
     event.preventDefault();
     open(by("room-name").value);

@@ -189,6 +189,24 @@ async def test_a_device_that_is_added_catches_up_and_one_that_is_removed_is_gone
     await expect(page.get_by_role("button", name="Add")).to_be_disabled()
 
 
+async def test_as_many_streams_as_a_browser_opens_leave_one_to_ask_with(page, growing):
+    add, kind = page.get_by_role("button", name="Add"), page.get_by_label("Device", exact=True)
+    for number in (1, 2, 5):
+        await device(page, number).locator("[data-action=remove]").click()
+    await kind.select_option("AI SDK")
+    for number in (1, 2, 5):
+        await add.click()
+        await expect(device(page, number).locator(".door")).to_have_text("AI SDK")
+    await expect(add).to_be_disabled()
+    await kind.select_option("WebSocket")
+    await add.click()
+    await all_connected(page)
+    for asker, asked in ((1, 1), (3, 2)):
+        await ask(page, asker, "x")
+        await expect(device(page, 6).locator('[data-role="user"]')).to_have_count(asked)
+    growing.ends.set()
+
+
 async def test_another_room_hears_nothing_of_this_one(page, browser, bridge):
     await page.get_by_label("Room", exact=True).fill("other")
     await page.get_by_label("Room", exact=True).press("Enter")
