@@ -35,6 +35,7 @@ class Device:
         self._acks, self._next_ack = {}, itertools.count()
         self._ws = None
         self._since_s = self._left_at_s = None
+        self._away_s = 0.0
         self._changed = asyncio.Event()
         self._task = asyncio.create_task(self._live(), name=f"device {name}")
 
@@ -54,8 +55,9 @@ class Device:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
-    def drop(self):
-        """Cut its connection as a network would."""
+    def drop(self, away_s=0.0):
+        """Cut its connection as a network would; it comes back after ``away_s``."""
+        self._away_s = away_s
         if self._ws is not None:
             self._ws._writer.transport.abort()
 
@@ -96,7 +98,8 @@ class Device:
         while True:
             with contextlib.suppress(*TROUBLE):
                 await self._connect(self._pick(self._chance))
-            await asyncio.sleep(self._chance.uniform(*BACK_OFF_S))
+            away_s, self._away_s = self._away_s, 0.0
+            await asyncio.sleep(away_s + self._chance.uniform(*BACK_OFF_S))
 
     async def _connect(self, node):
         self.connections += 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 WELL_S = 20.0
+TUNNEL_S = 10.0
 Bound = Callable[[float, float], float]
 
 
@@ -181,6 +182,18 @@ async def devices(scene):
         device.drop()
 
 
+async def tunnel(scene):
+    """Keep half of the devices away for longer than any replay is short, and let newcomers come with them."""
+    travellers = scene.chance.sample(scene.crowd.devices, len(scene.crowd.devices) // 2)
+    for device in travellers:
+        device.drop(TUNNEL_S)
+    await asyncio.sleep(TUNNEL_S)
+    running = scene.crowd.running()
+    for _ in travellers if running else ():
+        scene.crowd.visit(scene.chance.choice(running))
+    await asyncio.sleep(1.0)
+
+
 async def backend_cut(scene):
     scene.world.backend_proxy.cut()
 
@@ -238,5 +251,6 @@ FAULTS = {
     "backend_cut": Fault(backend_cut, 2, **SOON),
     "garbage": Fault(garbage, 1, **SOON),
     "visit": Fault(visit, 0),
+    "tunnel": Fault(tunnel, 0),
     "twice": Fault(twice, 0),
 }

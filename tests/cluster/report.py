@@ -20,12 +20,16 @@ def pauses_told(felt):
 
 
 def caught_up(crowd):
-    all_joins = [each for device in [*crowd.gone, *crowd.devices] for each in device.caught_up]
-    if not all_joins:
+    joins = [each for device in crowd.gone for each in device.caught_up]
+    resumes = [each for device in crowd.devices for each in device.caught_up]
+    if not joins + resumes:
         return {"count": 0}
-    told = {"most_chunks": max(chunks for _, chunks in all_joins), **_took([took for took, _ in all_joins])}
-    long_s = [took for took, chunks in all_joins if chunks >= LONG_CHUNKS]
-    return told | {f"long_{name}": value for name, value in _took(long_s).items()} if long_s else told
+    told = {"most_chunks": max(chunks for _, chunks in joins + resumes)}
+    told |= _took([took_s for took_s, _ in joins + resumes])
+    for name, each in (("long_joins", joins), ("long_resumes", resumes)):
+        long_s = [took_s for took_s, chunks in each if chunks >= LONG_CHUNKS]
+        told |= {f"{name}_{figure}": value for figure, value in _took(long_s).items()} if long_s else {}
+    return told
 
 
 def _took(seconds):
