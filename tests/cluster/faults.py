@@ -6,8 +6,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tests.cluster.world import WINDOW_S
+
 WELL_S = 20.0
-TUNNEL_S = 10.0
+TUNNEL_S = 0.8 * WINDOW_S
+"""Who is away for longer than the window is told no end."""
 Bound = Callable[[float, float], float]
 
 
@@ -183,8 +186,9 @@ async def devices(scene):
 
 
 async def tunnel(scene):
-    """Keep half of the devices away for longer than any replay is short, and let newcomers come with them."""
-    travellers = scene.chance.sample(scene.crowd.devices, len(scene.crowd.devices) // 2)
+    """Keep half of the users' devices away for long; as many newcomers come when they come back."""
+    stay = [device for device in scene.crowd.devices if not device.name.startswith("late")]
+    travellers = scene.chance.sample(stay, len(stay) // 2)
     for device in travellers:
         device.drop(TUNNEL_S)
     await asyncio.sleep(TUNNEL_S)
