@@ -187,8 +187,8 @@ async def devices(scene):
 
 async def tunnel(scene):
     """Keep half of the users' devices away for long; as many newcomers come when they come back."""
-    stay = [device for device in scene.crowd.devices if not device.name.startswith("late")]
-    travellers = scene.chance.sample(stay, len(stay) // 2)
+    here = [device for device in scene.crowd.devices if device.there and not device.name.startswith("late")]
+    travellers = scene.chance.sample(here, len(here) // 2)
     for device in travellers:
         device.drop(TUNNEL_S)
     await asyncio.sleep(TUNNEL_S)
