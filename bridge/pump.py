@@ -7,6 +7,7 @@ backend knows repeats, and twice at most.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
+from typing import Self
 
 from bridge.errors import (
     AnswerTooLarge,
@@ -23,9 +24,6 @@ from bridge.events import Delta, Event, Failed, Position, Started, Stored
 from bridge.ports import Backend, Clock, Prompt
 from bridge.turn import Turn
 
-RENEWALS = 100
-"""By so small a part of its time may a stall be noticed late: moving its deadline with every event would cost
-more than the event."""
 RETRY_AFTER_S = (0.1, 0.3)
 """The second call waits between these; where in between is chance."""
 RETRY_AFTER_LIMIT_S = 2.0
@@ -189,28 +187,59 @@ class Pump:
         return failed
 
     async def _take_all(self, events: AsyncIterator[Event], deadline: asyncio.Timeout) -> Failed | None:
-        now, renewed_until_s = asyncio.get_running_loop().time, 0.0
-        renew_s = self._limits.stall_s / RENEWALS
-        async for event in events:
-            if self.first_event_at_s is None:
-                self.first_event_at_s = self._clock.monotonic_s()
-            match event:
-                case Failed():
-                    return event
-                case Position() | Stored():
-                    self._turn.apply(event)  # nobody hears it: it goes along with the next batch
-                case Started():
-                    self.take(event)
-                case _:
-                    self.take(event)
-                    if self._turn.ended:
-                        return None
-                    if now() >= renewed_until_s:
-                        renewed_until_s = now() + renew_s
-                        deadline.reschedule(renewed_until_s + self._limits.stall_s)
+        with _Stall(deadline, self._limits.stall_s) as stall:
+            async for event in events:
+                if self.first_event_at_s is None:
+                    self.first_event_at_s = self._clock.monotonic_s()
+                match event:
+                    case Failed():
+                        return event
+                    case Position() | Stored():
+                        self._turn.apply(event)  # nobody hears it: it goes along with the next batch
+                    case Started():
+                        self.take(event)
+                    case _:
+                        self.take(event)
+                        if self._turn.ended:
+                            return None
+                        stall.put_off()
         return Failed(BackendCut("unable to finish the answer; the stream said no end"))
 
     def _missed_deadline(self) -> BackendError:
         if self._turn.shown:
             return BackendStalled("unable to finish the answer; the backend stalled")
         return BackendSilent("unable to answer; the backend gave no text in time")
+
+
+class _Stall:
+    """Lets ``deadline`` pass ``stall_s`` after it was put off last; before that it stays as it was set.
+
+    Its timer looks when the last event was and lies down again: to move a deadline costs more than an event.
+    """
+
+    def __init__(self, deadline: asyncio.Timeout, stall_s: float) -> None:
+        self._deadline = deadline
+        self._stall_s = stall_s
+        self._loop = asyncio.get_running_loop()
+        self._heard_at_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def put_off(self) -> None:
+        self._heard_at_s = self._loop.time()
+        if self._timer is None:
+            self._deadline.reschedule(None)
+            self._look()
+
+    def _look(self) -> None:
+        due_s = self._heard_at_s + self._stall_s
+        if self._loop.time() < due_s:
+            self._timer = self._loop.call_at(due_s, self._look)
+        else:
+            self._deadline.reschedule(due_s)
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()

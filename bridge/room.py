@@ -59,6 +59,8 @@ class Room:
         self.seats: dict[Device, Seat] = {}
         self._broadcast: Broadcast[Device] | None = None
         self.running: dict[str, Transcript] = {}
+        self.unkept: dict[str, Transcript] = {}
+        """What ended here, and the journal does not hold to its end yet."""
         self._strayed: dict[str, Transcript] = {}
         self._streamed: Recent[Id] = Recent()
         self._ended: Recent[str] = Recent()
@@ -72,8 +74,8 @@ class Room:
 
     @property
     def empty(self) -> bool:
-        """True when nobody is in it and nothing runs in it."""
-        return not self.seats and not self.running
+        """True when nobody is in it, nothing runs in it, and nothing of it is known here alone."""
+        return not (self.seats or self.running or self.unkept)
 
     def seat(self, device: Device) -> None:
         """Let ``device`` in; one that is in keeps its seat."""
@@ -88,6 +90,14 @@ class Room:
     def running_as(self, message_id: object) -> Transcript | None:
         """Return the running turn whose answer has that name."""
         return next((t for t in self.running.values() if t.message_id == message_id), None)
+
+    def unkept_as(self, message_id: object) -> Transcript | None:
+        """Return the turn of `unkept` whose answer has that name."""
+        return next((t for t in self.unkept.values() if t.message_id == message_id), None)
+
+    def outran(self, kept: Transcript | None) -> bool:
+        """Return whether a turn has ended here, and ``kept``, what was read of it, does not know that."""
+        return kept is not None and not kept.ended and self.heard_to_its_end(kept.turn_id)
 
     def streamed(self, message_id: object) -> bool:
         """Return whether an answer was heard, or is heard, in chunks."""

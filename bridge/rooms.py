@@ -6,8 +6,9 @@ follows, with nothing in between. That is why there is no gap and no repeat, wha
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bridge.errors import RequestError, StoreUnavailable
@@ -18,6 +19,8 @@ from bridge.room import Room
 from bridge.transcript import Applied, Transcript
 
 EARLY_LIMIT = 1024
+LOOKS = 3
+"""So often the journal is asked for what a device resumes: it may end while it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +110,15 @@ class Rooms:
 
         A device that is in already is told only what it names in ``resume``.
         """
-        await self._entered(room_id)  # from here on, what a turn says reaches this node
-        kept = await self._kept_turns(room_id, resume)
-        room = await self._entered(room_id)  # with nobody seated yet it may have been left again
+        room = await self._entered(room_id)  # from here on, what a turn says reaches this node
+        kept: dict[str, Transcript | None] = {}
+        for _ in range(LOOKS):
+            lacking = [m for m in resume if room.running_as(m) is None]
+            lacking = [m for m in lacking if m not in kept or room.outran(kept[m])]
+            if not lacking:
+                break
+            kept |= {message_id: await self._kept(room_id, message_id) for message_id in lacking}
+            room = await self._entered(room_id)  # with nobody seated yet it may have been left again
         for found in kept.values():
             if found is not None and not found.ended:
                 self.catch_up(room_id, found)
@@ -223,7 +232,7 @@ class Rooms:
         room = self._rooms[room_id]
         if room.tells_by_itself(device, turn_id):
             return
-        transcript = await self._journal.read(turn_id)
+        transcript = room.unkept.get(turn_id) or await self._journal.read(turn_id)
         if transcript is None or not transcript.ended or device not in room.seats:
             return
         if not room.tells_by_itself(device, turn_id):  # what other nodes said may have come meanwhile
@@ -250,6 +259,16 @@ class Rooms:
     def catch_up(self, room_id: Id, kept: Transcript) -> None:
         """Tell every device here what ``kept`` holds beyond this node's own copy of the turn."""
         self._rooms[room_id].catch_up(kept)
+
+    @contextmanager
+    def unkept(self, room_id: Id, turn: Transcript) -> Iterator[None]:
+        """Let who resumes ``turn``, which has ended here, find it here as long as the journal lags behind."""
+        unkept = self._rooms[room_id].unkept
+        unkept[turn.turn_id] = turn
+        try:
+            yield
+        finally:
+            del unkept[turn.turn_id]
 
     def stray(self, turn_id: str, room_id: Id) -> None:
         """Know that what was heard here of a running turn is not what its owner says; see `Room.stray`."""
@@ -279,12 +298,10 @@ class Rooms:
             if turn.message_id is not None
         ]
 
-    async def _kept_turns(self, room_id: Id, resume: Mapping[str, int]) -> dict[str, Transcript | None]:
-        """Return what the journal has of the turns that are to be resumed and do not run here."""
-        room = self._rooms.get(room_id, _Held())
-        named = [message_id for message_id in resume if room.running_as(message_id) is None]
-        return {message_id: await self._kept(room_id, message_id) for message_id in named}
-
     async def _kept(self, room_id: Id, message_id: Id) -> Transcript | None:
+        """Return what is known of a turn that does not run here."""
+        here = self._rooms[room_id].unkept_as(message_id)
+        if here is not None:
+            return here
         turn_id = await self._journal.find(room_id, message_id=message_id)
         return await self._journal.read(turn_id) if turn_id is not None else None

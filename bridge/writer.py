@@ -41,7 +41,11 @@ class Writer:
         while not (ended or run.fenced):
             await run.gathered.wait()
             ended = await self._write_gathered(run)
-        await self._keep_late(run)
+        if run.heard is not None and run.said_more_than_kept:
+            with self._rooms.unkept(run.claim.prompt.room_id, run.heard):
+                await self._keep_late(run)
+        else:
+            await self._keep_late(run)
         if run.fenced and run.said_more_than_kept:
             await self._follow(run)
         elif not run.fenced:

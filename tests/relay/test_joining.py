@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from fakes import HANG, FakeBackend, FakeDevice
+from fakes import HANG, FakeBackend, FakeDevice, answer
 from test_many_nodes import ASKED, END, IDS, LETTERS, SAID, heard, heard_by, letter, many, taken
 
 from bridge.errors import StoreUnavailable
@@ -199,3 +199,67 @@ async def test_who_repeats_a_send_is_told_once_what_comes_while_the_journal_is_a
     await heard_by(bench, *LETTERS[come:])
     assert len(device.of(MessageStart)) == 1
     assert (device.text, device.end.content) == ({"m-9": "Hello"}, "Hello")
+
+
+def meanwhile(bench, reads, happens):
+    """Let ``happens`` follow the first of ``reads`` of the journal, before its answer is taken."""
+    plain = getattr(bench.journal, reads)
+
+    async def read(*asked, **named):
+        found = await plain(*asked, **named)
+        setattr(bench.journal, reads, plain)
+        await happens()
+        return found
+
+    setattr(bench.journal, reads, read)
+
+
+async def test_who_resumes_a_turn_that_ends_while_the_journal_is_read_hears_its_end():
+    bench = many(FakeBackend([HANG]))
+    watching, device = await bench.device(), came_back(2, "Hello")
+    await kept_elsewhere(bench, *SAID)
+
+    async def end():
+        MemoryJournal.append(bench.journal, "t-9", 1, Batch(4, END, ended=True))
+        await heard_by(bench, *LETTERS)
+
+    meanwhile(bench, "read", end)
+    await bench.rooms.join(device, "room", {"m-9": 2})
+    assert watching.end.content == device.end.content == "Hello"
+
+
+async def test_who_resumes_two_turns_hears_the_end_of_the_one_that_ends_while_the_other_is_read():
+    bench = many(FakeBackend([HANG]))
+    await bench.device()
+    await kept_elsewhere(bench, *SAID, ended=True)
+    await heard_by(bench, *LETTERS[:3])
+    device = came_back(2, "Hello")
+    meanwhile(bench, "find", lambda: heard_by(bench, LETTERS[3]))
+    await bench.rooms.join(device, "room", {"m-9": 2, "m-0": 1})
+    assert device.end.content == "Hello"
+
+
+@pytest.mark.parametrize("come", ["join", "resume", "attach"])
+async def test_who_comes_back_to_what_ended_before_the_journal_had_it_hears_its_end(come):
+    bench = many(FakeBackend(answer("Hel", "lo", every_s=1)))
+    device = await bench.device()
+    bench.journal.late = True
+    await bench.send(device)
+    await device.until(lambda d: d.of(MessageEnd))
+    message_id, (turn_id,) = device.end.message_id, bench.journal._turns
+    back = FakeDevice()
+    if come == "attach":
+        await bench.rooms.join(back, "room", {})
+        await bench.rooms.attach(back, "room", turn_id)
+    else:
+        back.knows(message_id, 1, "Hel")
+        await bench.rooms.join(back, "room", {message_id: 1} if come == "join" else {})
+        if come == "resume":
+            await bench.rooms.resume(back, "room", message_id, 1)
+    assert (back.text, back.end) == ({message_id: "Hello"}, device.end)
+    bench.journal.come_back()
+    await bench.idle()
+    bench.rooms.gone(device)
+    bench.rooms.gone(back)
+    await bench.rooms.sweep()
+    assert not bench.rooms.named

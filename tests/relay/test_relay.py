@@ -395,7 +395,7 @@ async def test_a_stall_between_deltas_ends_as_interrupted():
     await bench.send(device)
     await bench.idle()
     assert (device.end.finish_reason, device.end.content) == ("interrupted", "ab")
-    assert now() == pytest.approx(9 + 14 + 15, abs=0.2)
+    assert now() == pytest.approx(9 + 14 + 15, abs=0.01)
 
 
 async def test_the_whole_turn_has_a_deadline():
