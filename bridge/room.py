@@ -91,6 +91,11 @@ class Room:
         """Return the running turn whose answer has that name."""
         return next((t for t in self.running.values() if t.message_id == message_id), None)
 
+    def lacks(self, message_id: str, seq: int) -> bool:
+        """Return whether no running turn here has that name, or it has not come to ``seq`` here."""
+        running = self.running_as(message_id)
+        return running is None or running.seq < seq
+
     def unkept_as(self, message_id: object) -> Transcript | None:
         """Return the turn of `unkept` whose answer has that name."""
         return next((t for t in self.unkept.values() if t.message_id == message_id), None)

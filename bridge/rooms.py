@@ -113,14 +113,17 @@ class Rooms:
         room = await self._entered(room_id)  # from here on, what a turn says reaches this node
         kept: dict[str, Transcript | None] = {}
         for _ in range(LOOKS):
-            lacking = [m for m in resume if room.running_as(m) is None]
-            lacking = [m for m in lacking if m not in kept or room.outran(kept[m])]
-            if not lacking:
+            unknown = [
+                m
+                for m, seq in resume.items()
+                if room.lacks(m, seq) and (m not in kept or room.outran(kept[m]))
+            ]
+            if not unknown:
                 break
-            kept |= {message_id: await self._kept(room_id, message_id) for message_id in lacking}
+            kept |= {message_id: await self._kept(room_id, message_id) for message_id in unknown}
             room = await self._entered(room_id)  # with nobody seated yet it may have been left again
         for found in kept.values():
-            if found is not None and not found.ended:
+            if found is not None and (not found.ended or found.turn_id in room.running):
                 self.catch_up(room_id, found)
         newcomer = device not in room.seats
         room.seat(device)

@@ -239,6 +239,20 @@ async def test_who_resumes_two_turns_hears_the_end_of_the_one_that_ends_while_th
     assert device.end.content == "Hello"
 
 
+@pytest.mark.parametrize("ended", [False, True], ids=["runs", "has ended"])
+async def test_who_comes_from_a_node_that_was_further_is_told_nothing_again(ended):
+    bench = many(FakeBackend([HANG]))
+    watching = await bench.device()
+    await heard_by(bench, *LETTERS[:2])
+    await kept_elsewhere(bench, *SAID, ended=ended)
+    device = came_back(2, "Hello")
+    await bench.rooms.join(device, "room", {"m-9": 2})
+    await heard_by(bench, *LETTERS[2:])
+    assert not bench.facts.faults  # each would be a repeat
+    for each in (device, watching):
+        assert (each.text, each.end.content) == ({"m-9": "Hello"}, "Hello")
+
+
 @pytest.mark.parametrize("come", ["join", "resume", "attach"])
 async def test_who_comes_back_to_what_ended_before_the_journal_had_it_hears_its_end(come):
     bench = many(FakeBackend(answer("Hel", "lo", every_s=1)))
