@@ -13,9 +13,9 @@ from bridge.redis_line import RedisLine
 
 WAITING_LIMIT = 8192
 SENT_AT_ONCE = 1024
-GATHER_S = 0.004
-"""Round trips are no closer than this: where many turns append, each would else leave alone."""
-
+GATHER_S = 0.008
+"""Round trips are no closer than this: where many turns append, each would else leave alone. It is half a
+frame of a display, which nobody sees; but the first words of a turn do not wait for it."""
 
 _APPENDED = {(each.value.encode(), stop): Appended(each, bool(stop)) for each in Kept for stop in (0, 1)}
 
@@ -40,7 +40,7 @@ class GroupCommit:
         self._sha = ""
         self._opening: asyncio.Task[None] | None = None
         self._next: asyncio.Handle | None = None
-        self._under_way = self._closed = False
+        self._under_way = self._gathers = self._urgent = self._closed = False
         self._sent_at_s = 0.0
         self._pause_s = BACK_OFF_S[0]
         self._idle = asyncio.Event()
@@ -66,8 +66,8 @@ class GroupCommit:
             if not each.kept.done():
                 each.kept.set_exception(StoreUnavailable("unable to keep a batch; the store was closed"))
 
-    def append(self, turn_id: str, arguments: list[Any]) -> asyncio.Future[Appended]:
-        """Have the append script called; see `Journal.append`."""
+    def append(self, turn_id: str, arguments: list[Any], *, urgent: bool) -> asyncio.Future[Appended]:
+        """Have the append script called, at once where it is ``urgent``; see `Journal.append`."""
         loop = asyncio.get_running_loop()
         kept: asyncio.Future[Appended] = loop.create_future()
         if self._closed or len(self._waiting) >= WAITING_LIMIT:
@@ -77,21 +77,31 @@ class GroupCommit:
             return kept
         self._waiting.append(_Waiting(turn_id, arguments, kept))
         self._idle.clear()
+        self._urgent = self._urgent or urgent
         if not self._under_way:
             self._under_way = True
-            self._send_in(self._sent_at_s + GATHER_S - loop.time())
+            self._send_soon()
+        elif urgent and self._gathers and self._next is not None:
+            self._next.cancel()
+            self._send_soon()
         return kept
+
+    def _send_soon(self) -> None:
+        self._gathers = True
+        loop = asyncio.get_running_loop()
+        self._send_in(0.0 if self._urgent else self._sent_at_s + GATHER_S - loop.time())
 
     def _send_in(self, wait_s: float) -> None:
         loop = asyncio.get_running_loop()
         self._next = loop.call_later(wait_s, self._send) if wait_s > 0 else loop.call_soon(self._send)
 
     def _send(self) -> None:
+        self._gathers = False
         if self._line is None or self._line.lost:
             self._opening = asyncio.create_task(self._open(), name="group commit")
             return
         sending = self._waiting[:SENT_AT_ONCE]
-        self._sent_at_s = asyncio.get_running_loop().time()
+        self._sent_at_s, self._urgent = asyncio.get_running_loop().time(), False
         calls = [("EVALSHA", self._sha, 0, *each.arguments) for each in sending]
         self._line.exchange(calls, partial(self._answered, sending))
 
@@ -123,7 +133,7 @@ class GroupCommit:
         self._pause_s = BACK_OFF_S[0]
         self._under_way = bool(self._waiting)
         if self._under_way:
-            self._send_in(self._sent_at_s + GATHER_S - asyncio.get_running_loop().time())
+            self._send_soon()
         else:
             self._idle.set()
 

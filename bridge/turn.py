@@ -170,10 +170,10 @@ class Turn:
         if target is None:
             raise IllegalMove(f"unable to take {type(event).__name__}; the turn is {self.state.value}")
         match event:
-            case Delta(text):
-                self._gather(text)
-            case Reasoning(text):
-                self._think(text)
+            case Delta():
+                self._gather(event.text)
+            case Reasoning():
+                self._think(event.text)
             case Position() | Conversation() | Stored():
                 self._note(event)
             case Started(message_id):

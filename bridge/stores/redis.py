@@ -43,6 +43,8 @@ from bridge.transcript import Transcript
 INBOX_LENGTH = 20_000
 HEARTBEAT_S = 6.0
 """A node that said nothing for so long is written to no more; it enters its rooms again when it is back."""
+FIRST_WORDS = 4
+"""The first batches of a turn, what was asked and how the answer begins, wait for those of no other turn."""
 ROOM_TTL_S = 2 * 86_400.0
 TAKEN_AT_ONCE = 16
 ROOMS_A_BEAT = 64
@@ -135,7 +137,7 @@ class RedisStore:
             codec.encode(batch.messages), _json(batch.position), _answer(batch), self._lease_ms,
             self._turn_ms, self._window_ms, INBOX_LENGTH, self._inbox_ms, *self._copies(batch.messages),
         ]  # fmt: skip
-        return self._appends.append(turn_id, arguments)
+        return self._appends.append(turn_id, arguments, urgent=batch.number <= FIRST_WORDS)
 
     async def read(self, turn_id: str) -> Transcript | None:
         """Return what was kept of a turn; see `Journal.read`."""

@@ -13,6 +13,7 @@ from bridge.errors import StoreUnavailable
 from bridge.letters import Batch, Lost, Ordered, Said, StopWanted
 from bridge.messages import MessageChunk, MessageStart, NewMessage
 from bridge.ports import Claimed, Entered, Kept, Taken
+from bridge.stores.redis import FIRST_WORDS
 from bridge.transcript import Applied, Transcript
 
 IDS = ("r-1", "room", "m-1")
@@ -335,6 +336,23 @@ async def test_many_appends_share_few_round_trips(nodes):
     assert {(await kept).kept for kept in waiting} == {Kept.OK}
     assert sum(trips) == 500
     assert len(trips) <= 3
+
+
+async def test_the_first_words_of_a_turn_wait_for_no_other_and_bring_those_that_wait(nodes, monkeypatch):
+    monkeypatch.setattr("bridge.group_commit.GATHER_S", 60.0)
+    one = await nodes("one")
+    for turn in ("t-1", "t-2"):
+        await one.claim(claim(turn, room=turn, request_id=turn))
+    said = batches(FIRST_WORDS + 1)
+    async with asyncio.timeout(10):
+        for batch in said[:FIRST_WORDS]:
+            assert (await one.append("t-1", 1, batch)).kept is Kept.OK
+    later = one.append("t-1", 1, said[FIRST_WORDS])
+    done, _ = await asyncio.wait({later}, timeout=0.1)
+    assert not done
+    async with asyncio.timeout(10):
+        await one.append("t-2", 1, said[0])
+        assert (await later).kept is Kept.OK
 
 
 async def test_too_many_that_wait_are_refused(nodes, monkeypatch):
