@@ -30,6 +30,7 @@ from benchmarks.nodes import resident_kib, used_s
 
 FLOOD_PER_S = 5000
 TICKS_PER_S = 50
+AT_ONCE = 50
 FREELY = {"BRIDGE_EVENTS_PER_SECOND": "1000000", "BRIDGE_EVENTS_BURST": "1000000"}
 REST_S = 12.0
 """By then a session that made no CONNECT is gone, and what waited for its next ping."""
@@ -310,8 +311,11 @@ async def memory(arguments: argparse.Namespace, session: aiohttp.ClientSession) 
     async with bridge(Backend(), BRIDGE_PING_INTERVAL_S="5") as attacked:
         address = attacked.address
         await (await Device(session, address, "ann").connect("ann")).ws.close()
-        base = _mib(attacked.pid)
-        print(f"memory: {base:.1f} MiB at first", end="", flush=True)
+        fresh = _mib(attacked.pid)
+        await _crowd(arguments.half_open, session, address)
+        await asyncio.sleep(REST_S)
+        served = f"{_mib(attacked.pid):.1f} after {arguments.half_open} devices came and went"
+        print(f"memory: {fresh:.1f} MiB at first, {served}", end="", flush=True)
         for _ in range(arguments.rounds):
             counted: Counter[str] = Counter()
             async with flooding(address, counted):
@@ -328,6 +332,14 @@ async def memory(arguments: argparse.Namespace, session: aiohttp.ClientSession) 
 
 def _mib(pid: int) -> float:
     return resident_kib(pid) / 1024
+
+
+async def _crowd(count: int, session: aiohttp.ClientSession, address: str) -> None:
+    """Let devices of users come and go: what a process keeps that has served is its base."""
+    devices = [Device(session, address, f"user-{number}") for number in range(count)]
+    for at in range(0, count, AT_ONCE):
+        await asyncio.gather(*(device.connect(device.user) for device in devices[at : at + AT_ONCE]))
+    await asyncio.gather(*(device.ws.close() for device in devices))
 
 
 async def _too_large(session: aiohttp.ClientSession, address: str) -> None:
