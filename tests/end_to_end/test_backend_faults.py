@@ -131,6 +131,7 @@ async def test_a_huge_event_takes_no_memory_and_no_time_of_others(backend):
         await device.send("r-1", "warm up", tokens=50)
         await device.end_of("r-1")
         await device.send("r-2", "beside", tokens=100, tokensPerSecond=100)
+        await device.until("ai_message_chunk", "r-2")
         backend.fault = "huge;bytes=200000000"
         before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         await device.send("r-3", "huge")
