@@ -22,6 +22,7 @@ export function overUiStream(address, auth, line) {
   const look = (roomId, waitS) => fetch(`${chat(roomId)}/stream?wait_s=${waitS}`, { headers: bearer(auth), signal });
   const unlessOver = (acting) => acting.catch(() => signal.aborted || line.lost());
   let own = Promise.resolve(); // until what it asked for itself is told
+  let begun = own; // until that has begun, so that its answer is not taken for another's
 
   async function join({ roomId, resume = {} }) {
     const found = await look(roomId, 0);
@@ -34,6 +35,7 @@ export function overUiStream(address, auth, line) {
     for (let response = found; !signal.aborted; response = await look(roomId, WAIT_S)) {
       line.alive();
       if (!response.ok) throw new Error("the bridge does not let it listen");
+      await begun;
       if (response.status === 200) await tell(new Answer(roomId, null, resume), response);
       await own;
     }
@@ -43,10 +45,13 @@ export function overUiStream(address, auth, line) {
     const said = { id: requestId, role: "user", parts: [{ type: "text", text: content }] };
     const body = JSON.stringify({ ...further, id: roomId, messages: [said] });
     const headers = { "Content-Type": "application/json", ...bearer(auth) };
-    const response = await fetch(chat(roomId), { method: "POST", headers, body, signal });
-    if (!response.ok) return { ok: false, ...(await response.json()) };
-    const telling = tell(new Answer(roomId, requestId, {}), response);
+    const answer = new Answer(roomId, requestId, {});
+    const asking = fetch(chat(roomId), { method: "POST", headers, body, signal });
+    const telling = asking.then((response) => response.ok && tell(answer, response));
+    begun = Promise.allSettled([begun, Promise.race([answer.begun, telling])]);
     own = Promise.allSettled([own, telling]);
+    const response = await asking;
+    if (!response.ok) return { ok: false, ...(await response.json()) };
     unlessOver(telling);
     return { ok: true, requestId };
   }
@@ -86,6 +91,8 @@ class Answer {
   #text = "";
   #error;
   #tools = new Map();
+  #begin;
+  begun = new Promise((resolve) => (this.#begin = resolve)); // settles once it has a messageId
   messageId;
   over = false;
 
@@ -108,6 +115,7 @@ class Answer {
     switch (part.type) {
       case "start":
         this.messageId = part.messageId;
+        this.#begin();
         return this.#said("ai_message_start");
       case "text-delta":
         return this.#grown(part.delta);

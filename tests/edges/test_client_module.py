@@ -88,7 +88,7 @@ async def test_an_answer_grows_through_a_cut_and_a_reload(bridge, script, way, s
     auth = {} if streaming is None else {"streaming": streaming}
     async with page(bridge.address, way, auth=auth) as first:
         first.call("send", "hi")
-        await first.shows(("user", "hi", "done"))
+        await first.until(lambda line: [m["state"] for m in line["shown"]["messages"]][:1] == ["done"])
         script.say("Hel")
         await first.shows(("user", "hi", "done"), ("assistant", "Hel", "streaming"))
         first.call("drop")
