@@ -20,6 +20,7 @@ from httpx_aiohttp import AiohttpTransport
 from bridge.errors import BackendCut, BackendError, BackendMalformed, BackendRefused
 from bridge.events import Completed, Event, Id, valid_id
 from bridge.exchange import EVENT_STREAM, READER, Exchange, Says, events, positioned, translated, with_stored
+from bridge.limits import again_after_s
 from bridge.ports import Prompt
 from bridge.profiles import Profile
 from bridge.templates import Asked, ask, pick
@@ -31,10 +32,6 @@ into a closing connection could not be told from one that arrived."""
 
 REFUSAL_S, REFUSAL_LIMIT_BYTES = 0.2, 64 * 1024
 """How long a refusal's own words are waited for, and how much of them is kept."""
-
-RESUME_AFTER_S = (0.1, 0.3)
-"""A stream that was cut is gone on with between these: what cut it cut the idle connections too, and a
-request into one of them would be the only one there is."""
 
 COMPLETE_LIMIT_BYTES = 4 * 1024 * 1024
 _TOLD = ("Content-Type", "Retry-After", "WWW-Authenticate")
@@ -109,8 +106,7 @@ class HttpBackend:
             return await self._send(prompt, asked, EVENT_STREAM, more)
 
         async def go_on(last_event_id: str) -> httpx.Response:
-            least_s, most_s = RESUME_AFTER_S
-            await asyncio.sleep(least_s + (most_s - least_s) * self._jitter())
+            await asyncio.sleep(again_after_s(self._jitter()))
             return await send(last_event_id)
 
         response = await send(after)

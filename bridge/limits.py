@@ -1,7 +1,20 @@
-"""Limits as values: token buckets and counts per key. Time comes in as an argument."""
+"""Limits as values: token buckets, counts per key, and the wait before a call is made again.
+
+Time and chance come in as arguments.
+"""
 
 from collections import Counter
 from collections.abc import Hashable
+
+AGAIN_AFTER_S = (0.1, 0.3)
+"""A call is made again between these: what cut one cut the idle connections too, and a call into one of those
+may be the only one there is."""
+
+
+def again_after_s(chance: float) -> float:
+    """Return how long to wait before a call is made again; ``chance``, in [0, 1), spreads those of many."""
+    least_s, most_s = AGAIN_AFTER_S
+    return least_s + (most_s - least_s) * chance
 
 
 class TokenBucket:

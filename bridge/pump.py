@@ -21,11 +21,10 @@ from bridge.errors import (
     TurnOverdue,
 )
 from bridge.events import Delta, Event, Failed, Position, Started, Stored
+from bridge.limits import again_after_s
 from bridge.ports import Backend, Clock, Prompt
 from bridge.turn import Turn
 
-RETRY_AFTER_S = (0.1, 0.3)
-"""The second call waits between these; where in between is chance."""
 RETRY_AFTER_LIMIT_S = 2.0
 """A backend that wants to be left alone for longer than this is not asked again."""
 
@@ -152,9 +151,8 @@ class Pump:
         return failure.can_retry and self._may_ask_again(failure)
 
     async def _pause(self, failure: TurnError) -> None:
-        least_s, most_s = RETRY_AFTER_S
         asked_s = failure.retry_after_s if isinstance(failure, BackendRefused) else 0.0
-        await asyncio.sleep(max(asked_s, least_s + (most_s - least_s) * self._clock.jitter()))
+        await asyncio.sleep(max(asked_s, again_after_s(self._clock.jitter())))
 
     async def _ask(self) -> Failed | None:
         """Make one complete call; return why it failed, None when the turn ended."""

@@ -8,10 +8,11 @@ import resource
 import pytest
 from aiohttp import web
 
-from bridge.backend import RESUME_AFTER_S, HttpBackend
+from bridge.backend import HttpBackend
 from bridge.dialects import DIALECTS
 from bridge.errors import BackendCut, BackendMalformed, BackendRefused, BackendUnreachable
 from bridge.events import Completed, Delta, Failed, Finished, Position, Started
+from bridge.limits import AGAIN_AFTER_S
 from bridge.ports import Prompt
 from bridge.profiles import Call, Preparation, Profile
 
@@ -339,7 +340,7 @@ async def test_what_cuts_the_idle_connections_a_moment_after_the_stream_does_not
         first.set()
         await idle  # its connection may be used again
         server.transports[0].pause_reading()  # what is asked over it arrives nowhere
-        asyncio.get_running_loop().call_later(RESUME_AFTER_S[0] / 2, server.transports[0].abort)
+        asyncio.get_running_loop().call_later(AGAIN_AFTER_S[0] / 2, server.transports[0].abort)
         cut.set()
     assert resumed.result() == MEANS_HELLO
     await backend.close()
