@@ -6,6 +6,7 @@ device's address, and lets browsers switch on per-message compression that costs
 
 import asyncio
 import contextlib
+import sys
 from typing import Any
 
 from aiohttp import web
@@ -29,13 +30,16 @@ class WholeBody:
 
 
 def translate_request(request: web.Request) -> dict[str, Any]:
-    """Return the WSGI-like environment of ``request`` with its whole body and its real address."""
+    """Return the WSGI-like environment of ``request`` with its whole body and its real address.
+
+    It is kept as long as the connection: the names of its headers are the same strings for all of them.
+    """
     environ: dict[str, Any] = stock.translate_request(request)
     body = request.get(BODY, b"")
     environ["wsgi.input"] = WholeBody(body)
     environ["CONTENT_LENGTH"] = str(len(body))
     environ["REMOTE_ADDR"] = request.remote or ""
-    return environ
+    return {sys.intern(name): value for name, value in environ.items()}
 
 
 class StockWebSocket(stock.WebSocket):  # type: ignore[misc]  # python-engineio has no types
