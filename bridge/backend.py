@@ -1,8 +1,8 @@
 """The backend over HTTP: httpx on aiohttp's transport, httpx-sse for the frames.
 
-The status is checked before the content type, no redirect is followed, proxy variables of the environment
-are not looked at, cookies of one user never reach another's call, and an answer's bytes pass `Framing`
-before anything decodes them.
+A call goes straight to the transport: no redirect is followed, proxy variables of the environment are not
+looked at, and no cookie is kept. The status is checked before the content type, and an answer's bytes pass
+`Framing` before anything decodes them.
 """
 
 import asyncio
@@ -10,13 +10,14 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from functools import lru_cache, partial
 from typing import Any
 
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
+from bridge import __version__
 from bridge.errors import BackendCut, BackendError, BackendMalformed, BackendRefused
 from bridge.events import Completed, Event, Id, valid_id
 from bridge.exchange import EVENT_STREAM, READER, Exchange, Says, events, positioned, translated, with_stored
@@ -33,6 +34,7 @@ into a closing connection could not be told from one that arrived."""
 REFUSAL_S, REFUSAL_LIMIT_BYTES = 0.2, 64 * 1024
 """How long a refusal's own words are waited for, and how much of them is kept."""
 
+URLS_KNOWN = 256
 COMPLETE_LIMIT_BYTES = 4 * 1024 * 1024
 _TOLD = ("Content-Type", "Retry-After", "WWW-Authenticate")
 """The headers of a refusal that go on to who asked in the backend's words."""
@@ -64,21 +66,16 @@ class HttpBackend:
         self._dialect = dialect
         self._stream_ended = stream_ended
         self._jitter = jitter
-        self._client = httpx.AsyncClient(
-            base_url=base_url,
-            transport=_Transport(client=_session),
-            timeout=httpx.Timeout(None, connect=connect_s),
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            follow_redirects=False,
-            trust_env=False,
-        )
+        self._url = lru_cache(URLS_KNOWN)(partial(_below, httpx.URL(base_url)))
+        self._transport = _Transport(client=_session)
+        self._limits = {"timeout": httpx.Timeout(None, connect=connect_s).as_dict()}
 
     def __repr__(self) -> str:
-        return f"<HttpBackend {self._client.base_url} idempotent={self.idempotent}>"
+        return f"<HttpBackend {self.name} idempotent={self.idempotent}>"
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._client.aclose()
+        await self._transport.aclose()
 
     def stream(self, prompt: Prompt, after: str = "") -> AbstractAsyncContextManager[AsyncIterator[Event]]:
         """Ask for the answer piece by piece; see `Backend.stream`."""
@@ -147,11 +144,13 @@ class HttpBackend:
 
     async def answers(self, path: str) -> bool:
         """Return whether it answers a GET of ``path`` with anything but a failure of its own (5xx)."""
+        request = httpx.Request("GET", self._url(path), extensions=self._limits)
         try:
-            async with self._client.stream("GET", path) as response:
-                return not response.is_server_error
+            response = await self._transport.handle_async_request(request)
+            await response.aclose()
         except httpx.HTTPError:
             return False
+        return not response.is_server_error
 
     async def _prepared(self, prompt: Prompt) -> tuple[dict[str, Any], Id | None]:
         """Make the call that comes first, if there is one; return what it gave and the answer's name."""
@@ -187,12 +186,14 @@ class HttpBackend:
         )
         for each in (asked.headers, prompt.headers, more or {}):  # the asker's own before the profile's
             headers.update(each)
-        target = httpx.URL(asked.target)
+        url = self._url(asked.target)
         if asked.query:
-            target = target.copy_merge_params(dict(asked.query))
-        request = self._client.build_request(asked.method, target, headers=headers, content=asked.body)
+            url = url.copy_merge_params(dict(asked.query))
+        request = httpx.Request(
+            asked.method, url, headers=headers, content=asked.body, extensions=self._limits
+        )
         with translated():
-            response = await self._client.send(request, stream=True)
+            response = await self._transport.handle_async_request(request)
             try:
                 await _check(response, accept)
             except BackendError:
@@ -209,6 +210,12 @@ class _Transport(AiohttpTransport):
         stream: Any = response.stream
         response.extensions[READER] = stream._aiohttp_response.content  # noqa: SLF001
         return response
+
+
+def _below(base: httpx.URL, target: str) -> httpx.URL:
+    """Return the URL of ``target``, path and query, below the backend's address."""
+    path = httpx.URL(target).raw_path.lstrip(b"/")
+    return base.copy_with(raw_path=base.raw_path.rstrip(b"/") + b"/" + path)
 
 
 async def _gathered(prompt: Prompt, events: AsyncIterator[Event]) -> Completed:
@@ -235,7 +242,10 @@ async def _gathered(prompt: Prompt, events: AsyncIterator[Event]) -> Completed:
 def _session() -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S)
     return aiohttp.ClientSession(
-        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), read_bufsize=256 * 1024
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": f"bridge/{__version__}"},
+        read_bufsize=256 * 1024,
     )
 
 

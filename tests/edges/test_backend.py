@@ -117,6 +117,7 @@ async def test_the_request_names_the_turn_and_passes_on_what_else_was_sent(backe
     assert headers["Accept"] == "text/event-stream"
     assert headers["Cache-Control"] == "no-store"
     assert headers["Idempotency-Key"] == "r-1"
+    assert headers["User-Agent"].startswith("bridge/")
     assert body == {"requestId": "r-1", "roomId": 42, "messageId": "ours", "content": "hällo", "lang": "de"}
 
 
