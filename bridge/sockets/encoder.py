@@ -12,6 +12,7 @@ from bridge.sockets.line import frame
 
 CHUNK = event_name(MessageChunk("", "", "", 0, ""))
 TURNS_REMEMBERED = 1024
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # dumps would make one each time
 
 
 class Encoder:
@@ -60,7 +61,3 @@ class Encoder:
         ids = dict(zip(("requestId", "roomId", "messageId"), names, strict=True))
         head = "2" + _json([CHUNK, ids])[:-2]
         return self._heads.setdefault(names, head)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
