@@ -30,43 +30,41 @@ function stream(...parts) {
   return new Response(new ReadableStream({ start: (open) => open.enqueue(new TextEncoder().encode(records)) }));
 }
 
-test("its own answer, heard first where it listens, is not taken for one that another asked for", async (t) => {
+/** A device that is in a room, with a request that listens under way, and has just asked another question. */
+async function asking(t, told) {
   const asked = bridge();
   const connection = new Connection("http://one", {}, [overUiStream]);
   t.after(() => connection.close());
   const said = [];
   await new Promise((connected) => connection.listen((event) => event === "connect" && connected()));
-  connection.listen((event, data) => said.push([event, data?.requestId]));
+  connection.listen((event, data) => said.push([event, data?.[told]]));
   const joined = connection.emit("join_room", { roomId: "room" });
   (await asked("GET"))(new Response(null, { status: 204 }));
   await joined;
   const listened = await asked("GET");
   const ack = connection.emit("send_message", { roomId: "room", requestId: "r-1", content: "hi" });
-  const posted = await asked("POST");
+  return { said, listened, ack, posted: await asked("POST") };
+}
+
+async function heard(said, count) {
+  while (said.length < count) await new Promise((later) => setTimeout(later));
+}
+
+test("its own answer, heard first where it listens, is not taken for one that another asked for", async (t) => {
+  const { said, listened, ack, posted } = await asking(t, "requestId");
   listened(stream(START));
   await new Promise((later) => setTimeout(later, 20)); // long enough to tell it, if it would
   posted(stream(START, { type: "data-status", data: { status: "thinking" } }));
   assert.deepEqual(await ack, { ok: true, requestId: "r-1" });
-  while (said.length < 2) await new Promise((later) => setTimeout(later));
+  await heard(said, 2);
   assert.deepEqual(said, [["ai_message_start", "r-1"], ["ai_message_status", "r-1"]]);
 });
 
 test("a question that is refused leaves what is listened to as it was", async (t) => {
-  const asked = bridge();
-  const connection = new Connection("http://one", {}, [overUiStream]);
-  t.after(() => connection.close());
-  const said = [];
-  await new Promise((connected) => connection.listen((event) => event === "connect" && connected()));
-  connection.listen((event, data) => said.push([event, data?.messageId]));
-  const joined = connection.emit("join_room", { roomId: "room" });
-  (await asked("GET"))(new Response(null, { status: 204 }));
-  await joined;
-  const listened = await asked("GET");
-  const ack = connection.emit("send_message", { roomId: "room", requestId: "r-1", content: "hi" });
-  const refusal = JSON.stringify({ error: { code: "content_too_large" } });
-  (await asked("POST"))(new Response(refusal, { status: 413 }));
+  const { said, listened, ack, posted } = await asking(t, "messageId");
+  posted(new Response(JSON.stringify({ error: { code: "content_too_large" } }), { status: 413 }));
   assert.equal((await ack).error.code, "content_too_large");
   listened(stream(START));
-  while (said.length < 1) await new Promise((later) => setTimeout(later));
+  await heard(said, 1);
   assert.deepEqual(said, [["ai_message_start", "a-1"]]);
 });
