@@ -1,6 +1,7 @@
 """The HTTP backend against a server on loopback that sends exactly the bytes a test names."""
 
 import asyncio
+import base64
 import contextlib
 import json
 import resource
@@ -119,6 +120,14 @@ async def test_the_request_names_the_turn_and_passes_on_what_else_was_sent(backe
     assert headers["Idempotency-Key"] == "r-1"
     assert headers["User-Agent"].startswith("bridge/")
     assert body == {"requestId": "r-1", "roomId": 42, "messageId": "ours", "content": "hällo", "lang": "de"}
+
+
+async def test_credentials_in_the_backends_address_go_along(server):
+    backend = backend_at(server.url.replace("//", "//ann:secret@"), "ui_message")
+    assert await told(backend) == MEANS_HELLO
+    ((_, headers, _),) = server.requests
+    assert headers["Authorization"] == "Basic " + base64.b64encode(b"ann:secret").decode()
+    await backend.close()
 
 
 @pytest.mark.parametrize(
