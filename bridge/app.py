@@ -119,7 +119,10 @@ class App:
             self._stream_ended,
             connect_s=settings.connect_s,
             jitter=self._clock.jitter,
+            fast=settings.fast_path,
         )
+        if why := self._backend.misfit:
+            self.telemetry.said("answers are read in httpx' own way", why=why)
         self.relay = self._relay()
         self.sio = self._server()
         self._member = self._place()
@@ -355,9 +358,7 @@ class App:
 
     def _drop_in(self, *, alone: bool) -> DropIn:
         settings = self._settings
-        wait_s = (
-            2 * settings.turn_s + settings.lease_s + 10.0
-        )  # for a turn that is taken over at its very end
+        wait_s = 2 * settings.turn_s + settings.lease_s + 10.0  # a turn may be taken over at its very end
         return DropIn(
             relay=self.relay,
             rooms=self._rooms,
@@ -380,8 +381,7 @@ def _tracing(settings: Settings, failed: Callable[[BaseException], None]) -> Tra
     except ImportError as exc:
         why = "the extra is missing: pip install 'chat-stream-bridge[otel]'"
         raise SettingsError(f"unable to use BRIDGE_OTEL; {why}") from exc
-    spans = exported(failed)
-    return OpenTelemetry(spans, profile=settings.backend_profile, backend_url=settings.backend_url)
+    return OpenTelemetry(exported(failed), profile=settings.backend_profile, backend_url=settings.backend_url)
 
 
 def dialect(settings: Settings) -> Says:

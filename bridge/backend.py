@@ -1,4 +1,4 @@
-"""The backend over HTTP: httpx on aiohttp's transport, httpx-sse for the frames.
+"""The backend over HTTP: httpx on aiohttp's transport.
 
 A call goes straight to the transport: no redirect is followed, proxy variables of the environment are not
 looked at, and no cookie is kept. The status is checked before the content type, and an answer's bytes pass
@@ -8,8 +8,8 @@ looked at, and no cookie is kept. The status is checked before the content type,
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import lru_cache, partial
 from typing import Any
 
@@ -17,12 +17,12 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-from bridge import __version__
+from bridge import __version__, body
 from bridge.errors import BackendCut, BackendError, BackendMalformed, BackendRefused
 from bridge.events import Completed, Event, Id, valid_id
-from bridge.exchange import EVENT_STREAM, READER, Exchange, Says, events, positioned, translated, with_stored
+from bridge.exchange import EVENT_STREAM, Exchange, Heard, Says, positioned, said, translated, with_stored
 from bridge.limits import again_after_s
-from bridge.ports import Prompt
+from bridge.ports import Prompt, Take
 from bridge.profiles import Profile
 from bridge.templates import Asked, ask, pick
 from bridge.turn import Turn
@@ -58,6 +58,7 @@ class HttpBackend:
         *,
         connect_s: float,
         jitter: Callable[[], float],
+        fast: bool = True,
     ) -> None:
         self.name = base_url
         self.idempotent = profile.idempotent
@@ -67,7 +68,11 @@ class HttpBackend:
         self._stream_ended = stream_ended
         self._jitter = jitter
         self._url = lru_cache(URLS_KNOWN)(partial(_below, httpx.URL(base_url)))
-        self._transport = _Transport(client=_session)
+        self.misfit = body.misfit() if fast else "the fast path is switched off"
+        """Why answers are read in httpx' own way, None where they are not; see `bridge.body`."""
+        self._transport = (
+            _Transport(client=_session) if self.misfit is None else AiohttpTransport(client=_session)
+        )
         self._limits = {"timeout": httpx.Timeout(None, connect=connect_s).as_dict()}
 
     def __repr__(self) -> str:
@@ -77,17 +82,15 @@ class HttpBackend:
         """Close every connection."""
         await self._transport.aclose()
 
-    def stream(self, prompt: Prompt, after: str = "") -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+    async def stream(self, prompt: Prompt, take: Take, after: str = "") -> None:
         """Ask for the answer piece by piece; see `Backend.stream`."""
-        return self._stream(prompt, after)
+        answer, told = self._profile.answer, positioned if self.resumes else said
 
-    @asynccontextmanager
-    async def _stream(self, prompt: Prompt, after: str) -> AsyncIterator[AsyncIterator[Event]]:
+        def heard(frames: Sequence[Heard]) -> bool:
+            return take(told(with_stored(frames, answer) if answer.source == "frame" else frames))
+
         async with self.exchange(prompt, after) as exchange:
-            heard, answer = exchange.heard(), self._profile.answer
-            if answer.source == "frame":
-                heard = with_stored(heard, answer)
-            yield positioned(heard) if self.resumes else events(heard)
+            await exchange.tell(heard)
 
     @asynccontextmanager
     async def exchange(self, prompt: Prompt, after: str = "") -> AsyncIterator[Exchange]:
@@ -118,17 +121,40 @@ class HttpBackend:
         """Ask for the whole answer at once; where the backend has no such call, gather the stream."""
         call = self._profile.complete
         if call is None:
-            async with self.stream(prompt) as events:
-                return await _gathered(prompt, events)
-        body = await self._body(prompt, ask(self._profile, call.call, prompt, {}))
-        value = _read_json(body)
+            return await self._gathered(prompt)
+        answer = await self._body(prompt, ask(self._profile, call.call, prompt, {}))
+        value = _read_json(answer)
         content = pick(value, call.content)
         if not isinstance(content, str) or not _is_text(content):
             raise BackendMalformed("unable to read the answer; it has no text where its profile says")
         is_message = isinstance(value, dict) and call.content.count("/") == 1
         extra = {name: each for name, each in value.items() if name not in _NAMED} if is_message else {}
         message_id = _safe_id(pick(value, call.message_id))
-        return Completed(content, message_id, extra, body.decode("utf-8", "replace"))
+        return Completed(content, message_id, extra, answer.decode("utf-8", "replace"))
+
+    async def _gathered(self, prompt: Prompt) -> Completed:
+        """Return the answer that a stream tells. Raises `TurnError` where it does not come to its own end."""
+        turn = Turn(
+            request_id=prompt.request_id,
+            room_id=prompt.room_id,
+            message_id=prompt.message_id,
+            streaming=False,
+            created_at=str,
+            content_limit_bytes=COMPLETE_LIMIT_BYTES,
+        )
+
+        def take(events: Sequence[Event]) -> bool:
+            for event in events:
+                turn.apply(event)
+            turn.take()
+            return not turn.ended
+
+        await self.stream(prompt, take)
+        if turn.error is not None or not turn.ended:
+            raise turn.error or BackendCut("unable to finish the answer; the stream said no end")
+        named = turn.conversation_id is not None
+        extra = {"conversationId": turn.conversation_id} if named else {}
+        return Completed(turn.content, turn.message_id, extra)
 
     async def stored(self, prompt: Prompt) -> str | None:
         """Return the JSON of the message that the backend keeps, None where its profile knows no way to it.
@@ -167,7 +193,7 @@ class HttpBackend:
         response = await self._send(prompt, asked, _JSON)
         with translated():
             try:
-                return await _body(response)
+                return await _whole(response)
             finally:
                 await response.aclose()
 
@@ -208,7 +234,7 @@ class _Transport(AiohttpTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         response: httpx.Response = await super().handle_async_request(request)
         stream: Any = response.stream
-        response.extensions[READER] = stream._aiohttp_response.content  # noqa: SLF001
+        response.extensions[body.READER] = stream._aiohttp_response.content  # noqa: SLF001
         return response
 
 
@@ -216,27 +242,6 @@ def _below(base: httpx.URL, target: str) -> httpx.URL:
     """Return the URL of ``target``, path and query, below the backend's address."""
     path = httpx.URL(target).raw_path.lstrip(b"/")
     return base.copy_with(raw_path=base.raw_path.rstrip(b"/") + b"/" + path)
-
-
-async def _gathered(prompt: Prompt, events: AsyncIterator[Event]) -> Completed:
-    """Return the answer that a stream tells. Raises `TurnError` where it does not come to its own end."""
-    turn = Turn(
-        request_id=prompt.request_id,
-        room_id=prompt.room_id,
-        message_id=prompt.message_id,
-        streaming=False,
-        created_at=str,
-        content_limit_bytes=COMPLETE_LIMIT_BYTES,
-    )
-    async for event in events:
-        turn.apply(event)
-        turn.take()
-        if turn.ended:
-            break
-    if turn.error is not None or not turn.ended:
-        raise turn.error or BackendCut("unable to finish the answer; the stream said no end")
-    named = turn.conversation_id is not None
-    return Completed(turn.content, turn.message_id, {"conversationId": turn.conversation_id} if named else {})
 
 
 def _session() -> aiohttp.ClientSession:
@@ -275,7 +280,7 @@ def _retry_after_s(said: str) -> float:
     return float(said) if said.isascii() and said.isdecimal() else 0.0
 
 
-async def _body(response: httpx.Response) -> bytes:
+async def _whole(response: httpx.Response) -> bytes:
     parts, size_bytes = [], 0
     async for data in response.aiter_bytes():
         size_bytes += len(data)

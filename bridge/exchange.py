@@ -1,13 +1,13 @@
 """One streaming call of a backend: its frames and what they say, over two connections where it may resume."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, ClassVar, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import aiohttp
 import httpx
-import httpx_sse
 
+from bridge import body
 from bridge.dialects.base import Dialect, Frame
 from bridge.errors import BackendCut, BackendError, BackendUnreachable
 from bridge.events import Event, Failed, Finished, Id, Position, Started, Stored
@@ -19,11 +19,11 @@ TRAILERS_S = 1.0
 """How long to wait for what may follow a whole answer, where a backend leaves the connection open."""
 
 EVENT_STREAM = "text/event-stream"
-READER = "bridge_reader"
-"""The extension of a response under which its transport gives its reader, an `aiohttp.StreamReader`."""
 
 Says = Callable[[Mapping[str, str]], Dialect]
 Heard = tuple[Frame, list[Event]]
+Take = Callable[[Sequence[Heard]], bool]
+"""Takes the frames that came at once, each with what it says; returns whether it wants more."""
 
 
 class Exchange:
@@ -41,52 +41,67 @@ class Exchange:
     ) -> None:
         self.response = response
         self.dialect = dialect(response.headers)
-        self.unfinished = b""
-        """What came behind the last line end, once the bytes have ended."""
         self._resend = resend
         self._message_id = message_id
         self._repeats = Repeats()
+        self._framing = Framing(self._repeats)
         self._last_event_id = ""
         self._was_resumed = False
+        self._over = False
+
+    @property
+    def unfinished(self) -> bytes:
+        """What came behind the last line end."""
+        return self._framing.unfinished
 
     async def close(self) -> None:
         """Close the connection."""
         await self.response.aclose()
 
-    async def heard(self) -> AsyncIterator[Heard]:
-        """Give each frame and what it says, until the answer has ended; the last may come without a frame."""
-        if self._message_id is not None:
-            yield Frame(""), [Started(self._message_id)]
-        while True:
-            async for frame in self._frames():
-                events = self.dialect.decode(frame)
-                yield frame, events
-                if events and isinstance(events[-1], Finished | Failed):
-                    return
-            if self.dialect.whole or not await self._resumed():
+    async def tell(self, take: Take) -> None:
+        """Tell ``take`` what comes, until the answer has ended; what is said last may come without a frame.
+
+        Raises what ``take`` raises, and `BackendMalformed`.
+        """
+        if self._message_id is not None and not take([(Frame(""), [Started(self._message_id)])]):
+            return
+        while not self._over:
+            await self._tell_frames(take)
+            if self.dialect.whole or self._over or not await self._resumed():
                 break
-        yield Frame(""), [self._counted(event) for event in self.dialect.eof()]
+        if not self._over:
+            take([(Frame(""), [self._counted(event) for event in self.dialect.eof()])])
 
-    async def _frames(self) -> AsyncIterator[Frame]:
-        """Give frames until the bytes end, however they end: what that means, the dialect knows."""
-        framing = Framing(self._repeats)
-        source = httpx_sse.EventSource(cast(Any, _Framed(self.response, framing))).aiter_sse()
+    async def _tell_frames(self, take: Take) -> None:
+        """Do so until the bytes end, however they end: what that means, the dialect knows."""
+        now = asyncio.get_running_loop().time
         try:
-            with translated():
-                while True:
-                    sse = await (self._trailer(source) if self.dialect.whole else anext(source))
-                    self._last_event_id = sse.id or self._last_event_id
-                    yield Frame(sse.data, sse.event if sse.event != "message" else "", sse.id)
-        except (StopAsyncIteration, BackendCut):
-            self.unfinished = framing.unfinished
+            async with asyncio.timeout(None) as trailers:
 
-    @staticmethod
-    async def _trailer(source: AsyncIterator[httpx_sse.ServerSentEvent]) -> httpx_sse.ServerSentEvent:
-        try:
-            async with asyncio.timeout(TRAILERS_S):
-                return await anext(source)
-        except TimeoutError as exc:
-            raise BackendCut("unable to wait for more; the answer is whole") from exc
+                def told(data: bytes) -> bool:
+                    frames = self._framing.feed(data)
+                    if frames:
+                        self._over = not take(self._understood(frames)) or self._over
+                    if self.dialect.whole and not self._over:
+                        trailers.reschedule(now() + TRAILERS_S)
+                    return not self._over
+
+                with translated():
+                    await body.tell(self.response, told)
+        except (BackendCut, TimeoutError):
+            pass
+
+    def _understood(self, frames: Sequence[Frame]) -> list[Heard]:
+        """Return what ``frames`` say, as far as the end of the answer."""
+        self._last_event_id = frames[-1].id or self._last_event_id
+        heard = []
+        for frame in frames:
+            events = self.dialect.decode(frame)
+            heard.append((frame, events))
+            if _is_over(events):
+                self._over = True
+                break
+        return heard
 
     async def _resumed(self) -> bool:
         """Ask for what follows the last frame, once; the decoder goes on where it was."""
@@ -98,7 +113,7 @@ class Exchange:
         except BackendError:
             return False
         await self.response.aclose()
-        self.response = response
+        self.response, self._framing = response, Framing(self._repeats)
         self._was_resumed = True
         return True
 
@@ -109,60 +124,32 @@ class Exchange:
         return event
 
 
-async def events(heard: AsyncIterator[Heard]) -> AsyncIterator[Event]:
-    """Give what all frames say."""
-    async for _, said in heard:
-        for event in said:
-            yield event
+def _is_over(events: Sequence[Event]) -> bool:
+    return bool(events) and isinstance(events[-1], Finished | Failed)
 
 
-async def positioned(heard: AsyncIterator[Heard]) -> AsyncIterator[Event]:
-    """Give the events, and behind those of each frame with an id, but the last, where the stream is."""
-    async for frame, events in heard:
-        for event in events:
-            yield event
-        if frame.id and not (events and isinstance(events[-1], Finished | Failed)):
-            yield Position(frame.id)
+def said(heard: Sequence[Heard]) -> list[Event]:
+    """Return what frames say."""
+    return [event for _, events in heard for event in events]
 
 
-async def with_stored(heard: AsyncIterator[Heard], answer: Answer) -> AsyncIterator[Heard]:
+def positioned(heard: Sequence[Heard]) -> list[Event]:
+    """Return the events, and behind those of each frame with an id, but the last, where the stream is."""
+    told: list[Event] = []
+    for frame, events in heard:
+        told += events
+        if frame.id and not _is_over(events):
+            told.append(Position(frame.id))
+    return told
+
+
+def with_stored(heard: Sequence[Heard], answer: Answer) -> list[Heard]:
     """Let the frame that carries the stored message say so too."""
-    async for frame, events in heard:
-        body = frame_message(answer, frame.data)
-        yield frame, events if body is None else [Stored(body), *events]
-
-
-class _Framed:
-    """As much of a response as httpx-sse reads: framed, and as UTF-8 whatever its headers say.
-
-    A second whole response around the first would cost as much as everything else that is done to a frame.
-    """
-
-    headers: ClassVar[Mapping[str, str]] = {"content-type": EVENT_STREAM}
-
-    def __init__(self, response: httpx.Response, framing: Framing) -> None:
-        self._response = response
-        self._framing = framing
-
-    async def aiter_text(self) -> AsyncIterator[str]:
-        """Give records as they come; a record is whole lines, so no character is cut."""
-        arriving = _arriving(self._response)
-        while data := await arriving():
-            if records := self._framing.feed(data):
-                yield records.decode("utf-8", "replace")
-
-
-def _arriving(response: httpx.Response) -> Callable[[], Awaitable[bytes]]:
-    """Return what waits for the next bytes of a response; behind the last it gives none.
-
-    Past httpx where the transport gives the way: each of its five layers costs as much as framing does.
-    """
-    reader = response.extensions.get(READER)
-    if reader is None or "content-encoding" in response.headers:
-        decoded = response.aiter_bytes()
-        return lambda: anext(decoded, b"")
-    readany: Callable[[], Awaitable[bytes]] = reader.readany
-    return readany
+    bodies = [frame_message(answer, frame.data) for frame, _ in heard]
+    return [
+        (frame, events if stored is None else [Stored(stored), *events])
+        for (frame, events), stored in zip(heard, bodies, strict=True)
+    ]
 
 
 class translated:  # noqa: N801  (reads as a word in `with translated():`)

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import deque
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from bridge.ports import Clock
 
@@ -10,6 +11,14 @@ APPEND_S = 0.25
 """A journal that has not kept a batch after so long is not waited for."""
 SLEPT_S, WAKES_S = 0.5, 2.0
 """A process whose clock jumped by so much was asleep; so long it waits for the journal before it speaks."""
+TICK_S = 0.001
+"""No timer is more exact than this."""
+
+
+class _Waiting(NamedTuple):
+    since_s: float
+    answer: asyncio.Future[Any]
+    late: Callable[[], None]
 
 
 class Patience:
@@ -22,46 +31,32 @@ class Patience:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._woke_at_s = float("-inf")
-        self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
+        self._waiting: deque[_Waiting] = deque()
+        self._looks_at_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
-    async def wait_for(self, answer: asyncio.Future[Any]) -> None:
-        """Return when ``answer`` is there, or has been waited for long enough."""
-        began_s = self._clock.monotonic_s()
-        await self._moment(answer)
+    def wait_for(self, answer: asyncio.Future[Any], late: Callable[[], None]) -> None:
+        """Call ``late`` once ``answer`` has been waited for long enough, unless it is there by then."""
         now_s = self._clock.monotonic_s()
-        if now_s - began_s > APPEND_S + SLEPT_S:
-            self._woke_at_s = now_s
-        awake_s = now_s - self._woke_at_s
-        if awake_s < WAKES_S:
-            await asyncio.wait({answer}, timeout=WAKES_S - awake_s)
-
-    async def _moment(self, answer: asyncio.Future[Any]) -> None:
-        """Wait for ``answer``, for `APPEND_S`: one timer serves all, as each waits equally long."""
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[None] = loop.create_future()
-        self._waiting.append((loop.time() + APPEND_S, waiter))
+        self._waiting.append(_Waiting(now_s, answer, late))
         if self._timer is None:
-            self._timer = loop.call_later(APPEND_S, self._late)
+            self._look_at(now_s + APPEND_S, now_s)
 
-        def wake(_: object) -> None:
-            if not waiter.done():
-                waiter.set_result(None)
+    def _look_at(self, at_s: float, now_s: float) -> None:
+        self._looks_at_s = at_s
+        self._timer = asyncio.get_running_loop().call_later(at_s - now_s, self._look)
 
-        answer.add_done_callback(wake)
-        try:
-            await waiter
-        finally:
-            answer.remove_done_callback(wake)
-
-    def _late(self) -> None:
-        """Wake who has waited long enough, and look again when the next one has."""
-        loop, self._timer = asyncio.get_running_loop(), None
+    def _look(self) -> None:
+        """Tell who has waited long enough, and look again when the next one has: all wait equally long."""
+        now_s, self._timer = self._clock.monotonic_s(), None
+        if now_s - self._looks_at_s > SLEPT_S:
+            self._woke_at_s = now_s
         while self._waiting:
-            until_s, waiter = self._waiting[0]
-            if not waiter.done():
-                if until_s > loop.time():
-                    self._timer = loop.call_at(until_s, self._late)
-                    return
-                waiter.set_result(None)
+            since_s, answer, late = self._waiting[0]
+            until_s = max(since_s + APPEND_S, self._woke_at_s + WAKES_S)
+            if until_s - now_s > TICK_S and not answer.done():
+                self._look_at(until_s, now_s)
+                return
             self._waiting.popleft()
+            if not answer.done():
+                late()

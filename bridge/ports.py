@@ -5,8 +5,7 @@ the event loop. What an implementation must keep is written here; what it is mad
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
@@ -44,6 +43,10 @@ class Prompt:
         return (self.room_id, self.user, self.request_id)
 
 
+Take = Callable[[Sequence[Event]], bool]
+"""Takes what a backend says, when it comes, without waiting; returns whether it wants more."""
+
+
 class Backend(Protocol):
     """The server that answers. It keeps the history; the bridge keeps none."""
 
@@ -54,11 +57,10 @@ class Backend(Protocol):
     resumes: bool
     """True when a call may go on behind a position that an earlier one told."""
 
-    def stream(self, prompt: Prompt, after: str = "") -> AbstractAsyncContextManager[AsyncIterator[Event]]:
-        """Ask for the answer piece by piece, or for what is behind ``after``; leaving the context closes it.
+    async def stream(self, prompt: Prompt, take: Take, after: str = "") -> None:
+        """Ask for the answer piece by piece, or for what is behind ``after``; returns once it has ended.
 
-        The last event is Finished or Failed. Entering and iterating raise `BackendError`. Only the
-        connection has a deadline here: those of the text are the relay's.
+        The last event is Finished or Failed. Raises `BackendError`. Deadlines of the text are the relay's.
         """
         ...
 

@@ -5,8 +5,9 @@ backend knows repeats, and twice at most.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 from bridge.errors import (
@@ -44,7 +45,7 @@ class Limits:
 
 
 class Pump:
-    """The calls of one turn; what they say goes into ``turn``, and ``gathered`` is set whenever it grew."""
+    """The calls of one turn; what they say goes into ``turn``, and ``grown`` is called whenever it grew."""
 
     def __init__(
         self,
@@ -54,8 +55,8 @@ class Pump:
         *,
         turn: Turn,
         prompt: Prompt,
-        gathered: asyncio.Event,
     ) -> None:
+        self.grown: Callable[[], None] = _nobody_listens
         self.calls = 0
         """How many calls were made."""
         self.deltas = 0
@@ -63,14 +64,19 @@ class Pump:
         self.first_delta_at_s: float | None = None
         """When the backend first said anything, and any text, in seconds of the clock."""
         self._arrived = 0
+        self._failure: Failed | None = None
         self._backend = backend
         self._limits = limits
         self._clock = clock
         self._turn = turn
         self._prompt = prompt
-        self._gathered = gathered
 
     def take(self, event: Event) -> None:
+        """Let the turn have an event."""
+        self._apply(event)
+        self.grown()
+
+    def _apply(self, event: Event) -> None:
         """Let the turn have an event; too much text ends the turn."""
         if isinstance(event, Delta):
             self._count_delta()
@@ -78,7 +84,6 @@ class Pump:
             self._turn.apply(event)
         except AnswerTooLarge as error:
             self._turn.apply(Failed(error))
-        self._gathered.set()
 
     def _count_delta(self) -> None:
         self.deltas += 1
@@ -170,43 +175,51 @@ class Pump:
     async def _pump(self, after: str = "") -> Failed | None:
         """Make one streaming call and take its events; return why it failed, None when the turn ended."""
         self.calls += 1
+        self._failure = None
         try:
             async with asyncio.timeout(self._limits.first_delta_s) as deadline:
-                async with self._backend.stream(self._prompt, after) as events:
-                    failed = await self._take_all(events, deadline)
+                with _Stall(deadline, self._limits.stall_s) as stall:
+                    await self._backend.stream(self._prompt, partial(self._take_all, stall), after)
         except TimeoutError:
-            failed = Failed(self._missed_deadline())
+            self._failure = Failed(self._missed_deadline())
         except BackendError as error:
-            failed = Failed(error)
-        return failed and self._failed(failed)
+            self._failure = Failed(error)
+        if self._failure is None and not self._turn.ended:
+            self._failure = Failed(BackendCut("unable to finish the answer; the stream said no end"))
+        return self._failure and self._failed(self._failure)
 
     def _failed(self, failed: Failed) -> Failed:
         self._arrived += failed.error.arrived
         return failed
 
-    async def _take_all(self, events: AsyncIterator[Event], deadline: asyncio.Timeout) -> Failed | None:
-        with _Stall(deadline, self._limits.stall_s) as stall:
-            async for event in events:
-                if self.first_event_at_s is None:
-                    self.first_event_at_s = self._clock.monotonic_s()
-                match event:
-                    case Failed():
-                        return event
-                    case Position() | Stored():
-                        self._turn.apply(event)  # nobody hears it: it goes along with the next batch
-                    case Started():
-                        self.take(event)
-                    case _:
-                        self.take(event)
-                        if self._turn.ended:
-                            return None
+    def _take_all(self, stall: "_Stall", events: Sequence[Event]) -> bool:
+        """Let the turn have what came at once, as far as its end; return whether it wants more."""
+        if self.first_event_at_s is None and events:
+            self.first_event_at_s = self._clock.monotonic_s()
+        for event in events:
+            match event:
+                case Failed():
+                    self._failure = event
+                    return False
+                case Position() | Stored():
+                    self._turn.apply(event)  # nobody hears it: it goes along with the next batch
+                case _:
+                    self._apply(event)
+                    if self._turn.ended:
+                        break
+                    if not isinstance(event, Started):
                         stall.put_off()
-        return Failed(BackendCut("unable to finish the answer; the stream said no end"))
+        self.grown()
+        return not self._turn.ended
 
     def _missed_deadline(self) -> BackendError:
         if self._turn.shown:
             return BackendStalled("unable to finish the answer; the backend stalled")
         return BackendSilent("unable to answer; the backend gave no text in time")
+
+
+def _nobody_listens() -> None:
+    """Stand for who will be told."""
 
 
 class _Stall:

@@ -264,7 +264,6 @@ class Relay:
 
     def _begin(self, claim: Claim, epoch: int, trace: Trace) -> None:
         run = self._run(claim, epoch, trace)
-        run.gathered.set()
         self._start(run, asyncio.create_task(run.pump.run(), name=f"reader {run.turn_id}"))
 
     def _asked(self, claim: Claim) -> NewMessage | None:
@@ -275,7 +274,7 @@ class Relay:
         return NewMessage(*ids, "user", prompt.content, self._clock.utc())
 
     def _run(self, claim: Claim, epoch: int, trace: Trace) -> Run:
-        prompt, gathered = replace(claim.prompt, headers=trace.headers), asyncio.Event()
+        prompt = replace(claim.prompt, headers=trace.headers)
         turn = Turn(
             request_id=prompt.request_id,
             room_id=prompt.room_id,
@@ -287,8 +286,8 @@ class Relay:
             announced_elsewhere=claim.announced_elsewhere,
             asked=self._asked(claim),
         )
-        calls = Pump(self._backend, self._limits, self._clock, turn=turn, prompt=prompt, gathered=gathered)
-        return Run(claim, epoch, turn, calls, gathered, trace, began_at_s=self._clock.monotonic_s())
+        calls = Pump(self._backend, self._limits, self._clock, turn=turn, prompt=prompt)
+        return Run(claim, epoch, turn, calls, trace, began_at_s=self._clock.monotonic_s())
 
     def _start(self, run: Run, reader: asyncio.Task[Failed | None]) -> None:
         self._runs[run.turn_id] = run

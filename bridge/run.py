@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 from collections import deque
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from bridge.events import Failed, Finished, Id
@@ -32,7 +33,6 @@ class Run:
     epoch: int
     turn: Turn
     pump: Pump
-    gathered: asyncio.Event
     trace: Trace
     number: int = 0
     """Of the batch that was said last."""
@@ -44,6 +44,16 @@ class Run:
     ends_as: Finished | Failed | None = None
     behind: deque[asyncio.Future[Appended]] = field(default_factory=deque)
     """What the journal has not answered yet."""
+    unheard: Batch | None = None
+    """What the journal was given last, while the devices of this node wait for its answer."""
+    lost: bool = False
+    """True while the journal has lost the turn."""
+    until_kept: ExitStack = field(default_factory=ExitStack)
+    """What holds as long as the devices of this node have heard an end that the journal does not hold."""
+    needs_writer: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the writer's task has to see to it: the turn is over, lost, or another node's."""
+    fault: Exception | None = None
+    """What went wrong in the writer while nobody waited for it."""
     heard: Transcript | None = None
     fenced: bool = False
     last: Batch | None = None
@@ -55,6 +65,11 @@ class Run:
     def turn_id(self) -> str:
         """The turn's name inside the bridge."""
         return self.claim.turn_id
+
+    @property
+    def over(self) -> bool:
+        """True once the devices of this node heard its end."""
+        return self.last is not None and self.last.ended
 
     @property
     def said_more_than_kept(self) -> bool:

@@ -6,6 +6,7 @@ once it is back. What it says of a batch decides: who was fenced says nothing mo
 
 import asyncio
 import contextlib
+from functools import partial
 
 from bridge.errors import StoreUnavailable
 from bridge.events import Finished
@@ -25,7 +26,11 @@ KEEP_LATE_S = 60.0
 
 
 class Writer:
-    """Writes the runs of this node, each in a task of its own."""
+    """Writes the runs of this node.
+
+    One batch of a run is on its way at a time; what gathers meanwhile is the next one. No task has a part in
+    that: each has its own only for what takes longer, and for the end.
+    """
 
     def __init__(self, journal: Journal, rooms: Rooms, telemetry: Telemetry, clock: Clock) -> None:
         self._journal = journal
@@ -37,14 +42,16 @@ class Writer:
 
     async def write(self, run: Run) -> None:
         """Have kept what gathers, and let the room hear it, until the turn has ended or is another node's."""
-        ended = False
-        while not (ended or run.fenced):
-            await run.gathered.wait()
-            ended = await self._write_gathered(run)
-        if run.heard is not None and run.said_more_than_kept:
-            with self._rooms.unkept(run.claim.prompt.room_id, run.heard):
-                await self._keep_late(run)
-        else:
+        with run.until_kept:
+            run.pump.grown = partial(self._say, run)
+            self._say(run)
+            while not (run.over or run.fenced):
+                await run.needs_writer.wait()
+                run.needs_writer.clear()
+                if run.fault is not None:
+                    raise run.fault
+                if run.lost and not run.fenced:
+                    await self._find_again(run)
             await self._keep_late(run)
         if run.fenced and run.said_more_than_kept:
             await self._follow(run)
@@ -63,59 +70,98 @@ class Writer:
 
     def lose(self, run: Run) -> None:
         """Say no more of a turn that is another node's: close its backend call, end nothing."""
-        run.gathered.set()
+        run.needs_writer.set()
         if run.said_more_than_kept and not run.fenced:
             self._rooms.stray(run.turn_id, run.claim.prompt.room_id)
         run.fenced = True
         if run.reader is not None:
             run.reader.cancel()
 
-    async def _write_gathered(self, run: Run) -> bool:
-        run.gathered.clear()
-        ended, messages = run.turn.ended, run.turn.take()
-        if run.fenced or not (messages or ended):
-            return False
-        run.number += 1
-        batch = Batch(run.number, messages, ended, run.turn.position)
-        await self._keep(run, batch)
-        if run.fenced:
-            return False
-        run.last = batch
-        kept_at_s = self._clock.monotonic_s()
-        self._rooms.hear_turn(run.turn_id, run.claim.prompt.room_id, batch)
-        run.mark(kept_at_s, self._clock.monotonic_s())
-        run.heard = run.heard or self._rooms.running(run.turn_id, run.claim.prompt.room_id)
-        return ended
-
-    async def _keep(self, run: Run, batch: Batch) -> None:
-        """Have ``batch`` kept; wait for it as long as a device would not mind."""
-        if len(run.behind) >= BEHIND_LIMIT:
-            await asyncio.wait({run.behind[0]})
-        kept = self._journal.append(run.turn_id, run.epoch, batch)
-        if kept.done():
-            await self._judge(run, kept, batch)
+    def _say(self, run: Run) -> None:
+        """Have kept what gathered, unless what was said before has not been heard yet."""
+        if run.unheard or run.lost or run.fenced or run.over or len(run.behind) >= BEHIND_LIMIT:
             return
+        ended, messages = run.turn.ended, run.turn.take()
+        if not (messages or ended):
+            return
+        run.number += 1
+        run.unheard = batch = Batch(run.number, messages, ended, run.turn.position)
+        kept = self._journal.append(run.turn_id, run.epoch, batch)
         run.behind.append(kept)
-        await self._patience.wait_for(kept)
-        while run.behind and run.behind[0].done():
-            await self._judge(run, run.behind.popleft(), batch)
+        kept.add_done_callback(partial(self._answered, run))
+        self._patience.wait_for(kept, partial(self._late, run, batch))
 
-    async def _judge(self, run: Run, kept: asyncio.Future[Appended], batch: Batch) -> None:
-        """Act on what the journal said of a batch; ``batch`` is the last one."""
+    def _answered(self, run: Run, _: asyncio.Future[Appended]) -> None:
+        """Let the room hear what is kept by now, and say what gathered meanwhile."""
+        try:
+            while run.behind and run.behind[0].done() and not (run.lost or run.fenced or run.over):
+                self._judge(run, run.behind.popleft())
+            if run.lost or run.fenced or run.over:
+                return
+            if run.unheard is None:
+                self._say(run)
+            elif not run.behind:
+                self._hear(run, run.unheard)
+        except Exception as fault:  # noqa: BLE001  (nobody would hear of it here: its task raises it)
+            run.fault = fault
+            run.needs_writer.set()
+
+    def _late(self, run: Run, batch: Batch) -> None:
+        """Wait no longer for the journal than a device would not mind."""
+        if run.unheard is batch and not (run.lost or run.fenced):
+            self._hear(run, batch)
+
+    def _hear(self, run: Run, batch: Batch) -> None:
+        run.unheard, run.last = None, batch
+        room_id = run.claim.prompt.room_id
+        if run.first_chunk_s is None:
+            kept_at_s = self._clock.monotonic_s()
+            self._rooms.hear_turn(run.turn_id, room_id, batch)
+            run.mark(kept_at_s, self._clock.monotonic_s())
+        else:
+            self._rooms.hear_turn(run.turn_id, room_id, batch)
+        run.heard = run.heard or self._rooms.running(run.turn_id, room_id)
+        if batch.ended:
+            self._has_ended(run)
+        else:
+            self._say(run)
+
+    def _has_ended(self, run: Run) -> None:
+        """Leave the rest to the task; who comes back before all is kept finds it here from now on."""
+        run.needs_writer.set()
+        if run.heard is not None and run.said_more_than_kept:
+            run.until_kept.enter_context(self._rooms.unkept(run.claim.prompt.room_id, run.heard))
+
+    def _judge(self, run: Run, kept: asyncio.Future[Appended]) -> None:
+        """Act on what the journal said of a batch."""
         if kept.exception() is not None:
             return
         appended = kept.result()
         match appended.kept:
+            case Kept.OK | Kept.DUPLICATE:
+                run.kept_number += 1
             case Kept.FENCED | Kept.CLOSED:
                 self._telemetry.happened(Happening.FENCED)
                 self.lose(run)
             case Kept.GAP | Kept.GONE:
                 run.behind.clear()
-                await self._restore(run, batch)
-            case Kept.OK | Kept.DUPLICATE:
-                run.kept_number += 1
+                run.lost = True
+                run.needs_writer.set()
         if appended.stop:
             run.interrupt(Finished("cancelled"))
+
+    async def _find_again(self, run: Run) -> None:
+        """Keep anew what the journal has lost, and go on."""
+        batch = run.unheard or run.last
+        if batch is not None:
+            await self._restore(run, batch)
+        run.lost = False
+        if run.fenced or run.over:
+            return
+        if run.unheard is not None:
+            self._hear(run, run.unheard)
+        else:
+            self._say(run)
 
     async def _restore(self, run: Run, batch: Batch) -> None:
         """Keep a turn anew whose journal was lost: the living owner has all of it."""
@@ -143,7 +189,9 @@ class Writer:
                         await asyncio.sleep(APPEND_S)
                         run.behind.append(self._journal.append(run.turn_id, run.epoch, run.last))
                     await asyncio.wait({run.behind[0]})
-                    await self._judge(run, run.behind.popleft(), run.last)
+                    self._judge(run, run.behind.popleft())
+                    if run.lost:
+                        await self._find_again(run)
 
     async def _follow(self, run: Run) -> None:
         """Lead the devices here to what the owner of the turn said, as far as it is kept."""

@@ -165,9 +165,10 @@ TABLE = {
     "bridge.opentelemetry": (CORE | PORTS | {"bridge.tracing"}, {"opentelemetry"}),
     "bridge.profiles": ({"bridge.errors", "bridge.settings"}, set()),
     "bridge.templates": (CORE | PORTS | {"bridge.profiles"}, {"uritemplate"}),
-    "bridge.exchange": (CORE | {"bridge.profiles", "bridge.templates"}, {"aiohttp", "httpx", "httpx_sse"}),
+    "bridge.body": (set(), {"aiohttp", "httpx"}),
+    "bridge.exchange": (CORE | {"bridge.body", "bridge.profiles", "bridge.templates"}, {"aiohttp", "httpx"}),
     "bridge.backend": (
-        CORE | PORTS | {"bridge.exchange", "bridge.profiles", "bridge.templates"},
+        CORE | PORTS | {"bridge.body", "bridge.exchange", "bridge.profiles", "bridge.templates"},
         {"aiohttp", "httpx", "httpx_aiohttp"},
     ),
     "bridge.listener": (CORE | PORTS | {"bridge.relay", "bridge.rooms"}, set()),

@@ -5,7 +5,7 @@ import json
 import random
 import time
 import uuid
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import assert_never
@@ -39,7 +39,7 @@ from bridge.events import (
     Stored,
     Tool,
 )
-from bridge.exchange import Exchange
+from bridge.exchange import Exchange, Heard
 from bridge.messages import MessageEnd
 from bridge.ports import Prompt
 from bridge.profiles import Call, Profile
@@ -223,10 +223,15 @@ class _Watch:
         now = asyncio.get_running_loop().time
         try:
             async with asyncio.timeout(self.settings.first_delta_s) as deadline:
-                async for frame, events in exchange.heard():
-                    self.saw(frame, events)
-                    if any(not isinstance(event, Started) for event in events):
-                        deadline.reschedule(now() + self.settings.stall_s)
+
+                def take(heard: Sequence[Heard]) -> bool:
+                    for frame, events in heard:
+                        self.saw(frame, events)
+                        if any(not isinstance(event, Started) for event in events):
+                            deadline.reschedule(now() + self.settings.stall_s)
+                    return True
+
+                await exchange.tell(take)
         finally:
             self.fold()
 

@@ -8,13 +8,10 @@ import random
 import re
 from typing import Any, NamedTuple
 
-import httpx
-import httpx_sse
 from hypothesis import strategies as st
 from strict_dialects import Meaning, scalars
 
 from bridge.dialects import DIALECTS
-from bridge.dialects.base import Frame
 from bridge.errors import BackendCut, BackendFailed, BackendMalformed
 from bridge.events import Delta, Failed, Finished
 from bridge.framing import EVENT_LIMIT_BYTES, LINE_LIMIT_BYTES, Framing
@@ -610,11 +607,8 @@ def framed(parts):
 
 def events(name, parts):
     """Return the events of a stream that came in ``parts``, as the backend edge would have them."""
-    response = httpx.Response(200, headers=HEADERS, content=iter(framed(parts)))
     dialect = DIALECTS[name]({})
-    found = []
-    for sse in httpx_sse.EventSource(response).iter_sse():
-        found += dialect.decode(Frame(sse.data, sse.event if sse.event != "message" else "", sse.id))
+    found = [event for frames in framed(parts) for frame in frames for event in dialect.decode(frame)]
     return found + dialect.eof()
 
 

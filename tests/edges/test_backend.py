@@ -97,9 +97,20 @@ async def backend(server):
     await backend.close()
 
 
+@pytest.fixture(params=["told as they come", "read in httpx' own way"], autouse=True)
+def way_of_the_bytes(request, monkeypatch):
+    if request.param != "told as they come":
+        monkeypatch.setattr("bridge.body.misfit", lambda: request.param)
+
+
+async def everything(backend, after=""):
+    events = []
+    await backend.stream(PROMPT, lambda some: events.extend(some) or True, after)
+    return events
+
+
 async def told(backend, after=""):
-    async with backend.stream(PROMPT, after) as events:
-        return [event async for event in events if not isinstance(event, Position)]
+    return [event for event in await everything(backend, after) if not isinstance(event, Position)]
 
 
 async def test_the_frames_of_a_stream_become_events(backend):
@@ -215,10 +226,24 @@ async def test_a_huge_event_ends_the_stream_before_memory_does(backend, server):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 8 * 1024
 
 
-async def test_leaving_a_stream_closes_the_connection(backend, server):
+async def test_who_wants_no_more_of_a_stream_closes_the_connection(backend, server):
     server.pieces = [HELLO[:60], asyncio.Event().wait]
-    async with backend.stream(PROMPT) as events:
-        await anext(events)
+    heard = []
+    await backend.stream(PROMPT, heard.extend)
+    assert heard == MEANS_HELLO[: len(heard)] != []
+    async with asyncio.timeout(60):
+        await server.closed.wait()
+
+
+async def test_who_is_cancelled_closes_the_connection(backend, server):
+    server.pieces = [HELLO[:60], asyncio.Event().wait]
+    heard = asyncio.Event()
+    stream = asyncio.create_task(backend.stream(PROMPT, lambda _: heard.set() or True))
+    async with asyncio.timeout(60):
+        await heard.wait()
+    stream.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stream
     async with asyncio.timeout(60):
         await server.closed.wait()
 
@@ -308,8 +333,7 @@ async def test_a_stream_that_was_cut_goes_on_behind_its_last_frame(server, cut, 
 async def test_a_backend_that_resumes_says_where_it_is_and_goes_on_from_there(server):
     backend = backend_at(server.url, profile=RESUMING)
     server.pieces = [FIRST_HALF, numbered(3, text("lo"), FINISH)]
-    async with backend.stream(PROMPT) as events:
-        places = [event.frame_id async for event in events if isinstance(event, Position)]
+    places = [event.frame_id for event in await everything(backend) if isinstance(event, Position)]
     assert places == ["1", "2", "3"]
     server.later = [[numbered(3, text("lo"), FINISH)]]
     assert await told(backend, after="2") == [Delta("lo"), Finished("stop")]

@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 from collections import Counter
-from contextlib import asynccontextmanager
 
 from bridge.events import Completed, Delta, Finished, Started
 from bridge.messages import MessageChunk, MessageEnd, MessageStart, MessageStatus, NewMessage
@@ -45,27 +44,26 @@ class FakeBackend:
         self.afters = []
         self.open = 0
 
-    @asynccontextmanager
-    async def stream(self, prompt, after=""):
+    async def stream(self, prompt, take, after=""):
         self.afters.append(after)
         self.calls.append(("stream", prompt.request_id))
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         self.open += 1
         try:
-            if script and isinstance(script[0], Exception):
-                raise script[0]
-            yield self._events(script)
+            await self._tell(script, take)
         finally:
             self.open -= 1
 
-    async def _events(self, script):
-        for step in script:
+    async def _tell(self, script, take):
+        for step, steps in itertools.groupby(
+            script, lambda each: isinstance(each, (Pause, Exception)) and each
+        ):
             if isinstance(step, Pause):
                 await asyncio.sleep(step.seconds)
             elif isinstance(step, Exception):
                 raise step
-            else:
-                yield step
+            elif not take(list(steps)):
+                return
 
     async def complete(self, prompt):
         self.calls.append(("complete", prompt.request_id))

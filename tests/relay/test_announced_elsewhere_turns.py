@@ -70,9 +70,9 @@ async def test_the_name_and_the_headers_of_the_asker_reach_the_backend_and_the_h
     prompts = []
 
     class Noting(FakeBackend):
-        def stream(self, prompt, after=""):
+        async def stream(self, prompt, take, after=""):
             prompts.append(prompt)
-            return super().stream(prompt, after)
+            await super().stream(prompt, take, after)
 
     bench = Bench(Noting([Pause(1), *answer("x")]))
     waiting = asyncio.create_task(ended(bench, send(message_id=0, headers={"authorization": "secret"})))

@@ -35,7 +35,7 @@ async def test_the_users_own_message_and_the_status_come_before_the_backend_answ
     bench = Bench(FakeBackend([HANG]))
     sender, other = await bench.device(), await bench.device()
     await bench.send(sender)
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
     for device in (sender, other):
         assert [type(message) for message in device.heard] == [NewMessage, MessageStatus]
         assert device.heard[0].role == "user"
