@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
@@ -28,6 +29,7 @@ _KINDS: dict[str, type[Message]] = {
     "tool": MessageTool,
     "whole": NewMessage,
 }
+TURNS_REMEMBERED = 1024
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 _as_json = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make an encoder each time
 
@@ -50,9 +52,14 @@ def decode(text: str | bytes) -> list[Message]:
 def _chunk(chunk: MessageChunk) -> str:
     """Return what nearly every batch is: an encoder would take twice as long."""
     request_id, room_id, message_id, seq, delta, from_seq = chunk
-    names = f"{_name(request_id)},{_name(room_id)},{_name(message_id)}"
     more = "null" if from_seq is None else from_seq
-    return f'[["chunk",{names},{seq},{encode_basestring_ascii(delta)},{more}]]'
+    return f"{_head(request_id, room_id, message_id)}{seq},{encode_basestring_ascii(delta)},{more}]]"
+
+
+@lru_cache(TURNS_REMEMBERED)
+def _head(*names: Id) -> str:
+    """Return what every chunk of a turn begins with."""
+    return f'[["chunk",{",".join(map(_name, names))},'
 
 
 def _name(given: Id) -> str:

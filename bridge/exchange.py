@@ -98,7 +98,7 @@ class Exchange:
         for frame in frames:
             events = self.dialect.decode(frame)
             heard.append((frame, events))
-            if _is_over(events):
+            if events and _is_over(events):
                 self._over = True
                 break
         return heard
@@ -130,6 +130,8 @@ def _is_over(events: Sequence[Event]) -> bool:
 
 def said(heard: Sequence[Heard]) -> list[Event]:
     """Return what frames say."""
+    if len(heard) == 1:  # as it is with nearly every read
+        return heard[0][1]
     return [event for _, events in heard for event in events]
 
 

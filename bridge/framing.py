@@ -136,7 +136,8 @@ class Framing:
         data, event, own_id = self._data, self._event, self._own_id
         if data and not (own_id and self._repeats.has(own_id, event, data)):
             whole = data[0] if len(data) == 1 else b"\n".join(data)
-            frames.append(Frame(_text(whole), "" if event == b"message" else _text(event), self._id))
+            name = _text(event) if event and event != b"message" else ""
+            frames.append(Frame(_text(whole), name, self._id))
         self._data, self._event, self._own_id, self._record_bytes = [], b"", b"", 0
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from bridge.errors import StoreUnavailable
@@ -13,7 +13,7 @@ from bridge.redis_line import RedisLine
 
 WAITING_LIMIT = 8192
 SENT_AT_ONCE = 1024
-GATHER_S = 0.008
+GATHER_S = 0.002
 """Round trips are no closer than this: where many turns append, each would else leave alone. It is half a
 frame of a display, which nobody sees; but the first words of a turn do not wait for it."""
 
@@ -43,17 +43,22 @@ class GroupCommit:
         self._under_way = self._gathers = self._urgent = self._closed = False
         self._sent_at_s = 0.0
         self._pause_s = BACK_OFF_S[0]
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._idle: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
         return f"<GroupCommit {len(self._waiting)} waiting>"
 
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()  # to ask for it each time costs a system call
+
     async def close(self) -> None:
         """Send what waits, for a short time; who waits on is told that it will not be kept."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(ANSWER_S):
-                await self._idle.wait()
+        if self._waiting:
+            self._idle = self._loop.create_future()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ANSWER_S):
+                    await self._idle
         self._closed = True
         if self._next is not None:
             self._next.cancel()
@@ -68,15 +73,13 @@ class GroupCommit:
 
     def append(self, turn_id: str, arguments: list[Any], *, urgent: bool) -> asyncio.Future[Appended]:
         """Have the append script called, at once where it is ``urgent``; see `Journal.append`."""
-        loop = asyncio.get_running_loop()
-        kept: asyncio.Future[Appended] = loop.create_future()
+        kept: asyncio.Future[Appended] = self._loop.create_future()
         if self._closed or len(self._waiting) >= WAITING_LIMIT:
             kept.set_exception(
                 StoreUnavailable("unable to keep a batch; too many wait already, or the store was closed")
             )
             return kept
         self._waiting.append(_Waiting(turn_id, arguments, kept))
-        self._idle.clear()
         self._urgent = self._urgent or urgent
         if not self._under_way:
             self._under_way = True
@@ -88,20 +91,19 @@ class GroupCommit:
 
     def _send_soon(self) -> None:
         self._gathers = True
-        loop = asyncio.get_running_loop()
-        self._send_in(0.0 if self._urgent else self._sent_at_s + GATHER_S - loop.time())
+        self._send_in(0.0 if self._urgent else self._sent_at_s + GATHER_S - self._loop.time())
 
     def _send_in(self, wait_s: float) -> None:
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         self._next = loop.call_later(wait_s, self._send) if wait_s > 0 else loop.call_soon(self._send)
 
     def _send(self) -> None:
         self._gathers = False
         if self._line is None or self._line.lost:
-            self._opening = asyncio.create_task(self._open(), name="group commit")
+            self._opening = self._loop.create_task(self._open(), name="group commit")
             return
         sending = self._waiting[:SENT_AT_ONCE]
-        self._sent_at_s, self._urgent = asyncio.get_running_loop().time(), False
+        self._sent_at_s, self._urgent = self._loop.time(), False
         calls = [("EVALSHA", self._sha, 0, *each.arguments) for each in sending]
         self._line.exchange(calls, partial(self._answered, sending))
 
@@ -134,8 +136,8 @@ class GroupCommit:
         self._under_way = bool(self._waiting)
         if self._under_way:
             self._send_soon()
-        else:
-            self._idle.set()
+        elif self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
 
     def _settle(self, sending: list[_Waiting], answers: list[Any]) -> int:
         """Answer those that were decided; return how many were not, which wait on in their order.

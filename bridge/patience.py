@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from bridge.ports import Clock
 
@@ -15,10 +15,8 @@ TICK_S = 0.001
 """No timer is more exact than this."""
 
 
-class _Waiting(NamedTuple):
-    since_s: float
-    answer: asyncio.Future[Any]
-    late: Callable[[], None]
+_Waiting = tuple[float, asyncio.Future[Any], Callable[[], None]]
+"""Since when, for what, and who is told that it is late."""
 
 
 class Patience:
@@ -38,7 +36,7 @@ class Patience:
     def wait_for(self, answer: asyncio.Future[Any], late: Callable[[], None]) -> None:
         """Call ``late`` once ``answer`` has been waited for long enough, unless it is there by then."""
         now_s = self._clock.monotonic_s()
-        self._waiting.append(_Waiting(now_s, answer, late))
+        self._waiting.append((now_s, answer, late))
         if self._timer is None:
             self._look_at(now_s + APPEND_S, now_s)
 

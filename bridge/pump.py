@@ -79,16 +79,13 @@ class Pump:
     def _apply(self, event: Event) -> None:
         """Let the turn have an event; too much text ends the turn."""
         if isinstance(event, Delta):
-            self._count_delta()
+            self.deltas += 1
+            if self.first_delta_at_s is None:
+                self.first_delta_at_s = self._clock.monotonic_s()
         try:
             self._turn.apply(event)
         except AnswerTooLarge as error:
             self._turn.apply(Failed(error))
-
-    def _count_delta(self) -> None:
-        self.deltas += 1
-        if self.first_delta_at_s is None:
-            self.first_delta_at_s = self._clock.monotonic_s()
 
     async def run(self) -> Failed | None:
         """Ask for the answer by the path the turn is pinned to; return why there is none."""

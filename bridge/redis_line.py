@@ -39,6 +39,7 @@ class RedisLine(asyncio.Protocol):
         self._answers: list[Any] = []
         self._under_way: deque[_Exchange] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()  # to ask for it costs a system call
         writer = connection._writer  # noqa: SLF001  (there is no other way past the library's own reading)
         if writer is None:
             raise ConnectionError("the connection broke as it was made")
@@ -56,11 +57,10 @@ class RedisLine(asyncio.Protocol):
         if self.lost or not commands:
             answered(None if self.lost else [])
             return
-        loop = asyncio.get_running_loop()
-        until_s = loop.time() + self._answer_s
+        until_s = self._loop.time() + self._answer_s
         self._under_way.append(_Exchange(len(commands), answered, until_s))
         if self._timer is None:
-            self._timer = loop.call_at(until_s, self._look)
+            self._timer = self._loop.call_at(until_s, self._look)
         self._transport.write(b"".join(map(pack_command, commands)))
 
     async def call(self, *command: Any) -> Any:
@@ -68,7 +68,7 @@ class RedisLine(asyncio.Protocol):
 
         Raises `ResponseError` where the server says it, ConnectionError where there is no answer.
         """
-        told: asyncio.Future[list[Any] | None] = asyncio.get_running_loop().create_future()
+        told: asyncio.Future[list[Any] | None] = self._loop.create_future()
         self.exchange([command], partial(_tell, told))
         answers = await told
         if answers is None:
@@ -118,7 +118,7 @@ class RedisLine(asyncio.Protocol):
 
     def _look(self) -> None:
         """Give up what is late; one timer serves many exchanges: one for each costs as much as a read."""
-        loop, self._timer = asyncio.get_running_loop(), None
+        loop, self._timer = self._loop, None
         if self._under_way and self._under_way[0].until_s <= loop.time():
             self.lose()
         elif self._under_way:

@@ -238,7 +238,8 @@ class Room:
                 tell((device,), [each for each in messages if is_asked(each) or not isinstance(each, TEXT)])
             else:
                 keep_up.append(device)
-        tell(keep_up, messages)
+        if keep_up:
+            tell(keep_up, messages)
         if ended:
             self._end_turn(turn)
 
@@ -250,7 +251,7 @@ class Room:
             self._broadcast.others += [device for device, seat in self.seats.items() if seat.behind]
         untold = self._broadcast.tell(chunk)
         others = self._broadcast.others
-        if untold or any(device.way for device in others):
+        if untold or (others and any(device.way for device in others)):
             self._broadcast = None
         return [*others, *untold]
 

@@ -30,6 +30,8 @@ class Run:
     """What `Relay` knows of a turn while it runs here."""
 
     claim: Claim
+    turn_id: str = field(init=False)
+    """The turn's name inside the bridge."""
     epoch: int
     turn: Turn
     pump: Pump
@@ -52,6 +54,10 @@ class Run:
     """What holds as long as the devices of this node have heard an end that the journal does not hold."""
     needs_writer: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the writer's task has to see to it: the turn is over, lost, or another node's."""
+    grew: bool = False
+    """True when more gathered while that was on its way."""
+    over: bool = False
+    """True once the devices of this node heard its end."""
     fault: Exception | None = None
     """What went wrong in the writer while nobody waited for it."""
     heard: Transcript | None = None
@@ -61,15 +67,8 @@ class Run:
     first_kept_s: float | None = None
     first_chunk_s: float | None = None
 
-    @property
-    def turn_id(self) -> str:
-        """The turn's name inside the bridge."""
-        return self.claim.turn_id
-
-    @property
-    def over(self) -> bool:
-        """True once the devices of this node heard its end."""
-        return self.last is not None and self.last.ended
+    def __post_init__(self) -> None:
+        self.turn_id = self.claim.turn_id
 
     @property
     def said_more_than_kept(self) -> bool:

@@ -56,7 +56,7 @@ class Transcript:
     @property
     def heard_seq(self) -> int | None:
         """What `since` must be asked with by who has heard all of it; None before the start."""
-        return self.seq if self._start is not None or self.ended else None
+        return len(self._deltas) if self._start is not None or self.ended else None
 
     @property
     def text(self) -> str:
@@ -186,9 +186,8 @@ class Transcript:
         return MessageChunk(first.request_id, first.room_id, first.message_id, seq, delta, from_seq)
 
     def _apply_chunk(self, chunk: MessageChunk) -> Applied:
-        if chunk.seq <= self.seq:
-            return Applied.DUPLICATE
-        if chunk.seq > self.seq + 1:
-            return Applied.GAP
+        seq = len(self._deltas)
+        if chunk.seq != seq + 1:
+            return Applied.DUPLICATE if chunk.seq <= seq else Applied.GAP
         self._deltas.append(chunk.delta)
         return Applied.APPLIED

@@ -113,6 +113,8 @@ class Turn:
         self.message_id = message_id
         self.streaming = streaming
         self.state = State.CLAIMED
+        self.ended = False
+        """True once the turn is over."""
         self._moves = MOVES[State.CLAIMED]  # the hash of an Enum costs as much as the rest of a move
         self.finish_reason: FinishReason | None = None
         self.error: TurnError | None = None
@@ -144,11 +146,6 @@ class Turn:
         return (
             f"<Turn {self.request_id!r} {self.state.value}{how} seq={self.seq} bytes={self._content_bytes}>"
         )
-
-    @property
-    def ended(self) -> bool:
-        """True once the turn is over."""
-        return self.state is State.ENDED
 
     @property
     def shown(self) -> bool:
@@ -189,7 +186,7 @@ class Turn:
             case _:
                 assert_never(event)
         if target is not self.state:
-            self.state = target
+            self.state, self.ended = target, target is State.ENDED
             self._moves = MOVES[target]
 
     def go_on(self, heard: Transcript) -> None:
@@ -254,7 +251,8 @@ class Turn:
             if self._thoughts:
                 self._flush_thoughts()
             self._gathered.append(whole)
-        self._open()
+        if self.state is State.CLAIMED:
+            self._open()
 
     def _think(self, text: str) -> None:
         whole = self._counted(self._thought_pairs, text) if self._reasoning else ""

@@ -80,7 +80,9 @@ class Writer:
     def _say(self, run: Run) -> None:
         """Have kept what gathered, unless what was said before has not been heard yet."""
         if run.unheard or run.lost or run.fenced or run.over or len(run.behind) >= BEHIND_LIMIT:
+            run.grew = True
             return
+        run.grew = False
         ended, messages = run.turn.ended, run.turn.take()
         if not (messages or ended):
             return
@@ -99,7 +101,8 @@ class Writer:
             if run.lost or run.fenced or run.over:
                 return
             if run.unheard is None:
-                self._say(run)
+                if run.grew:
+                    self._say(run)
             elif not run.behind:
                 self._hear(run, run.unheard)
         except Exception as fault:  # noqa: BLE001  (nobody would hear of it here: its task raises it)
@@ -112,7 +115,7 @@ class Writer:
             self._hear(run, batch)
 
     def _hear(self, run: Run, batch: Batch) -> None:
-        run.unheard, run.last = None, batch
+        run.unheard, run.last, run.over = None, batch, batch.ended
         room_id = run.claim.prompt.room_id
         if run.first_chunk_s is None:
             kept_at_s = self._clock.monotonic_s()
@@ -123,7 +126,7 @@ class Writer:
         run.heard = run.heard or self._rooms.running(run.turn_id, room_id)
         if batch.ended:
             self._has_ended(run)
-        else:
+        elif run.grew:
             self._say(run)
 
     def _has_ended(self, run: Run) -> None:

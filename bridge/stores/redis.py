@@ -48,6 +48,8 @@ FIRST_WORDS = 4
 ROOM_TTL_S = 2 * 86_400.0
 TAKEN_AT_ONCE = 16
 ROOMS_A_BEAT = 64
+NOWHERE = '""'
+"""The JSON of a position that is not known."""
 _json = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make an encoder each time
 
 
@@ -76,6 +78,7 @@ class RedisStore:
         self._lease_ms, self._turn_ms, self._window_ms = (
             round(s * 1000) for s in (lease_s, turn_s, window_s)
         )
+        self._inbox_ms = self._turn_ms + self._window_ms
         self._redis = client
         self._appends = GroupCommit(client)
         self._reader = InboxReader(client, inbox=f"{prefix}inbox:{node_id}", life=f"{prefix}node:{node_id}")
@@ -132,9 +135,10 @@ class RedisStore:
 
     def append(self, turn_id: str, epoch: int, batch: Batch) -> asyncio.Future[Appended]:
         """Keep ``batch`` with all others that wait; see `Journal.append`."""
+        position = _json(batch.position) if batch.position else NOWHERE
         arguments = [
             self._prefix, self._node_id, turn_id, epoch, batch.number, int(batch.ended),
-            codec.encode(batch.messages), _json(batch.position), _answer(batch), self._lease_ms,
+            codec.encode(batch.messages), position, _answer(batch), self._lease_ms,
             self._turn_ms, self._window_ms, INBOX_LENGTH, self._inbox_ms, *self._copies(batch.messages),
         ]  # fmt: skip
         return self._appends.append(turn_id, arguments, urgent=batch.number <= FIRST_WORDS)
@@ -269,11 +273,8 @@ class RedisStore:
 
     def _copies(self, messages: Sequence[Message]) -> list[Any]:
         """Return the commands for other servers as a script takes them."""
-        return [] if self._outbound is None else _in_script(self._outbound.of(messages))
-
-    @property
-    def _inbox_ms(self) -> int:
-        return self._turn_ms + self._window_ms
+        copies = self._outbound.of(messages) if self._outbound is not None else ()
+        return _in_script(copies) if copies else []
 
 
 def _in_script(copies: Sequence[Command]) -> list[Any]:

@@ -1,6 +1,6 @@
 """A chunk to many devices at once: who is written to, who is left to be told one by one."""
 
-from bridge.broadcast import Broadcast, Way
+from bridge.broadcast import LOOK_EVERY_BYTES, Broadcast, Way
 from bridge.messages import MessageChunk
 
 CHUNK = MessageChunk("r", "room", "m", 2, "text")
@@ -46,6 +46,16 @@ def test_who_lags_is_returned_and_told_nothing():
     slow, quick = Device(encoder, waiting_bytes=LAG_BYTES), Device(encoder, waiting_bytes=LAG_BYTES - 1)
     assert Broadcast([slow, quick]).tell(CHUNK) == [slow]
     assert (slow.written, quick.written) == ([], [b"2:text"])
+
+
+def test_who_begins_to_lag_is_noticed_before_much_more_is_written():
+    device = Device(Encoder())
+    broadcast = Broadcast([device])
+    assert broadcast.tell(CHUNK) == []
+    device.waiting_bytes = LAG_BYTES
+    while not broadcast.tell(CHUNK):
+        assert sum(map(len, device.written)) <= LOOK_EVERY_BYTES
+    assert sum(map(len, device.written)) <= LOOK_EVERY_BYTES
 
 
 def test_who_is_gone_costs_the_others_nothing():
