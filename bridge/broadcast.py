@@ -5,8 +5,11 @@ two bound methods of its transport: the write of bytes that are the same for all
 whether there is room.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import compress, repeat
+from operator import call, length_hint
 from typing import Generic, Protocol, TypeVar
 
 from bridge.messages import MessageChunk
@@ -40,23 +43,48 @@ class Reached(Protocol):
 
 
 D = TypeVar("D", bound=Reached)
-_Written = tuple[Callable[[bytes], None], Callable[[], int], D]
 
 
 @dataclass(slots=True)
 class _Kind(Generic[D]):
-    """Devices that are told the same bytes."""
+    """Devices that are told the same bytes, and their ways in the same order."""
 
     encode: Callable[[MessageChunk], bytes]
     lag_bytes: int
-    ways: list[_Written[D]]
+    devices: list[D] = field(default_factory=list)
+    writes: list[Callable[[bytes], None]] = field(default_factory=list)
+    waiting_bytes: list[Callable[[], int]] = field(default_factory=list)
     unlooked_bytes: int = LOOK_EVERY_BYTES
 
-    def with_room(self, untold: list[D]) -> list[_Written[D]]:
-        """Return the ways to those that do not lag; the others are added to ``untold``."""
-        lagging = [device for _, waiting_bytes, device in self.ways if waiting_bytes() >= self.lag_bytes]
-        untold += lagging
-        return [way for way in self.ways if way[2] not in lagging] if lagging else self.ways
+    def add(self, device: D, way: Way) -> None:
+        self.devices.append(device)
+        self.writes.append(way.write)
+        self.waiting_bytes.append(way.waiting_bytes)
+
+    def tell(self, chunk: MessageChunk, untold: list[D]) -> None:
+        """Tell ``chunk`` to those that do not lag and are there; the others are added to ``untold``."""
+        data = self.encode(chunk)
+        self.unlooked_bytes += len(data)
+        if self.unlooked_bytes > LOOK_EVERY_BYTES:
+            self.unlooked_bytes = len(data)
+            self._part_with_lagging(untold)
+        left = iter(self.writes)
+        while True:
+            try:
+                deque(map(call, left, repeat(data)), 0)  # a loop of bytecode takes a twentieth longer
+            except RuntimeError:  # who is gone must not cost the others this chunk
+                untold.append(self.devices[len(self.writes) - length_hint(left) - 1])
+            else:
+                return
+
+    def _part_with_lagging(self, untold: list[D]) -> None:
+        lags = [waiting_bytes() >= self.lag_bytes for waiting_bytes in self.waiting_bytes]
+        if any(lags):
+            untold += compress(self.devices, lags)
+            keep_up = [not each for each in lags]
+            self.devices = [*compress(self.devices, keep_up)]
+            self.writes = [*compress(self.writes, keep_up)]
+            self.waiting_bytes = [*compress(self.waiting_bytes, keep_up)]
 
 
 class Broadcast(Generic[D]):
@@ -70,23 +98,17 @@ class Broadcast(Generic[D]):
             if way is None:
                 self.others.append(device)
             else:
-                kind = kinds.setdefault((way.encode, way.lag_bytes), _Kind(way.encode, way.lag_bytes, []))
-                kind.ways.append((way.write, way.waiting_bytes, device))
+                kinds.setdefault((way.encode, way.lag_bytes), _Kind(way.encode, way.lag_bytes)).add(
+                    device, way
+                )
         self._kinds = list(kinds.values())
 
     def tell(self, chunk: MessageChunk) -> list[D]:
-        """Tell ``chunk`` to all but the `others` and those that lag by now, or are gone; return these."""
+        """Tell ``chunk`` to all but the `others` and those that lag by now, or are gone; return these.
+
+        Who is returned may be told nothing more by this object.
+        """
         untold: list[D] = []
         for kind in self._kinds:
-            data = kind.encode(chunk)
-            ways = kind.ways
-            kind.unlooked_bytes += len(data)
-            if kind.unlooked_bytes > LOOK_EVERY_BYTES:
-                kind.unlooked_bytes = len(data)
-                ways = kind.with_room(untold)
-            for write, _, device in ways:
-                try:
-                    write(data)
-                except RuntimeError:  # who is gone must not cost the others this chunk
-                    untold.append(device)
+            kind.tell(chunk, untold)
         return untold
