@@ -193,7 +193,7 @@ class RedisStore:
         """
         contact = (self._beaten_at_ms, self._in_touch_since_ms)
         found = await self._redis.run(
-            "overdue", self._prefix, self._node_id, self._lease_ms, TAKEN_AT_ONCE, *contact
+            "overdue", self._prefix, self._node_id, self._lease_ms, TAKEN_AT_ONCE, *contact, self._turn_ms
         )
         return [_taken(each) for each in found]
 

@@ -318,6 +318,34 @@ async def test_every_key_has_a_ttl(nodes):
     await client.close()
 
 
+async def test_what_is_taken_over_lives_as_long_as_a_turn_that_begins(nodes):
+    one, two = await nodes("one", lease_s=60.0), await nodes("two")
+    await one.claim(claim())
+    await one.append("t-1", 1, batches(1)[0])
+    client = nodes.client()
+    keys = [f"{nodes.prefix}{name}" for name in ("turn:t-1", "journal:t-1", 'running:"room"')]
+    for key in keys:
+        await client.commands.pexpire(key, 5000)
+    await one.release("t-1", 1)
+    assert len(await two.overdue()) == 1
+    assert all([await client.commands.pttl(key) > 5000 for key in keys])
+    await client.close()
+
+
+async def test_a_turn_that_speaks_on_keeps_its_lease_and_its_lifetime(nodes):
+    one, two = await nodes("one", lease_s=60.0), await nodes("two")
+    await one.claim(claim())
+    client = nodes.client()
+    for batch in batches(16):
+        await one.append("t-1", 1, batch)
+        if batch.number == 8:
+            await client.commands.zadd(f"{nodes.prefix}leases", {"t-1": 1})
+            await client.commands.pexpire(f"{nodes.prefix}journal:t-1", 5000)
+    assert await two.overdue() == []
+    assert await client.commands.pttl(f"{nodes.prefix}journal:t-1") > 5000
+    await client.close()
+
+
 async def test_many_appends_share_few_round_trips(nodes):
     one = await nodes("one", lease_s=30.0)
     trips = []
