@@ -13,6 +13,8 @@ from bridge.redis_line import RedisLine
 
 WAITING_LIMIT = 8192
 SENT_AT_ONCE = 1024
+ROUND_TRIPS = 8
+"""So many may be under way: one alone would take as long as a turn of a busy event loop."""
 GATHER_S = 0.002
 """Round trips are no closer than this: where many turns append, each would else leave alone. It is half a
 frame of a display, which nobody sees; but the first words of a turn do not wait for it."""
@@ -30,17 +32,20 @@ class _Waiting:
 class GroupCommit:
     """Calls of the append script that wait for their answer; those of one turn are made in their order.
 
-    One round trip is under way at a time. What comes meanwhile, or too soon behind it, shares the next.
+    What comes too soon behind a round trip shares the next. Where a call was not decided, no later round trip
+    counts, and all of them are made again: the script knows by their numbers what it has kept already.
     """
 
     def __init__(self, client: RedisClient) -> None:
         self._redis = client
         self._waiting: list[_Waiting] = []
+        self._sent = self._undecided = 0  # of those at its front: are on their way, were not decided
+        self._round_trips = 0
         self._line: RedisLine | None = None
         self._sha = ""
         self._opening: asyncio.Task[None] | None = None
         self._next: asyncio.Handle | None = None
-        self._under_way = self._gathers = self._urgent = self._closed = False
+        self._is_next_due = self._gathers = self._urgent = self._closed = False
         self._sent_at_s = 0.0
         self._pause_s = BACK_OFF_S[0]
         self._idle: asyncio.Future[None] | None = None
@@ -81,8 +86,7 @@ class GroupCommit:
             return kept
         self._waiting.append(_Waiting(turn_id, arguments, kept))
         self._urgent = self._urgent or urgent
-        if not self._under_way:
-            self._under_way = True
+        if not self._is_next_due:
             self._send_soon()
         elif urgent and self._gathers and self._next is not None:
             self._next.cancel()
@@ -90,8 +94,9 @@ class GroupCommit:
         return kept
 
     def _send_soon(self) -> None:
-        self._gathers = True
-        self._send_in(0.0 if self._urgent else self._sent_at_s + GATHER_S - self._loop.time())
+        if self._round_trips < ROUND_TRIPS:
+            self._is_next_due = self._gathers = True
+            self._send_in(0.0 if self._urgent else self._sent_at_s + GATHER_S - self._loop.time())
 
     def _send_in(self, wait_s: float) -> None:
         loop = self._loop
@@ -102,10 +107,14 @@ class GroupCommit:
         if self._line is None or self._line.lost:
             self._opening = self._loop.create_task(self._open(), name="group commit")
             return
-        sending = self._waiting[:SENT_AT_ONCE]
-        self._sent_at_s, self._urgent = self._loop.time(), False
+        sending = self._waiting[self._sent : self._sent + SENT_AT_ONCE]
+        self._sent += len(sending)
+        self._round_trips += 1
+        self._sent_at_s, self._urgent, self._is_next_due = self._loop.time(), False, False
         calls = [("EVALSHA", self._sha, 0, *each.arguments) for each in sending]
         self._line.exchange(calls, partial(self._answered, sending))
+        if len(self._waiting) > self._sent and not self._is_next_due:
+            self._send_soon()
 
     async def _open(self) -> None:
         """Make a connection and send, or try again later."""
@@ -127,20 +136,30 @@ class GroupCommit:
     def _answered(self, sending: list[_Waiting], answers: list[Any] | None) -> None:
         if self._closed:
             return
-        if self._settle(sending, answers or [None] * len(sending)):
-            if self._line is not None:
-                self._line.lose()  # to a server that is no master any more, or has forgotten the script
-            self._send_later()
+        self._round_trips -= 1
+        self._settle(sending, answers or [None] * len(sending))
+        if self._undecided:
+            self._make_again()
             return
         self._pause_s = BACK_OFF_S[0]
-        self._under_way = bool(self._waiting)
-        if self._under_way:
+        if len(self._waiting) > self._sent and not self._is_next_due:
             self._send_soon()
-        elif self._idle is not None and not self._idle.done():
+        elif not self._waiting and self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
 
-    def _settle(self, sending: list[_Waiting], answers: list[Any]) -> int:
-        """Answer those that were decided; return how many were not, which wait on in their order.
+    def _make_again(self) -> None:
+        """Make the calls that were not decided again, once nothing is under way any more."""
+        if self._line is not None and not self._line.lost:
+            self._line.lose()  # to a server that is no master any more, or has forgotten the script
+        if not self._round_trips and self._sent:
+            self._sent = self._undecided = 0
+            if self._next is not None:
+                self._next.cancel()
+            self._is_next_due, self._gathers = True, False
+            self._send_later()
+
+    def _settle(self, sending: list[_Waiting], answers: list[Any]) -> None:
+        """Answer those that were decided; the others wait on in their order.
 
         Behind one without a decision the others of its turn wait too; other turns do not.
         """
@@ -152,8 +171,10 @@ class GroupCommit:
                 again.append(each)
             elif not each.kept.done():
                 _resolve(each.kept, answer)
-        self._waiting[: len(sending)] = again
-        return len(again)
+        at = self._undecided
+        self._waiting[at : at + len(sending)] = again
+        self._undecided += len(again)
+        self._sent -= len(sending) - len(again)
 
 
 def _resolve(kept: asyncio.Future[Appended], answer: Any) -> None:

@@ -150,7 +150,7 @@ class Taken:
 class Journal(Protocol):
     """The kept messages of every turn, until the resume window after its end has passed.
 
-    The node that claims a turn owns it. It holds a lease, which `renew` and some of its appends renew; once it
+    The node that claims a turn owns it. It holds a lease, renewed by `renew` and some of its appends; once it
     has expired another node may take the turn over, under the next epoch. An owner of an earlier epoch is
     fenced: nothing it says is kept. The fence decides, not the clock. Every method but `append` raises
     `StoreUnavailable` when it got no answer in time.
