@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii
+from operator import attrgetter
 from typing import Any
 
 from bridge.events import Id
@@ -29,8 +30,10 @@ _KINDS: dict[str, type[Message]] = {
     "tool": MessageTool,
     "whole": NewMessage,
 }
+_read = json.JSONDecoder().decode
 TURNS_REMEMBERED = 1024
 _NAMES = {kind: name for name, kind in _KINDS.items()}
+_FIELDS = {kind: attrgetter(*(each.name for each in fields(kind))) for kind in _NAMES if is_dataclass(kind)}
 _as_json = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make an encoder each time
 
 
@@ -44,7 +47,7 @@ def encode(messages: Sequence[Message]) -> str:
 def decode(text: str | bytes) -> list[Message]:
     """Return the messages that `encode` wrote. Raises ValueError where ``text`` is none of its."""
     try:
-        return [_message(*each) for each in json.loads(text)]
+        return [_message(*each) for each in _read(text if isinstance(text, str) else text.decode())]
     except (TypeError, KeyError, RecursionError) as exc:
         raise ValueError("unable to read kept messages; they are of another make") from exc
 
@@ -67,9 +70,7 @@ def _name(given: Id) -> str:
 
 
 def _values(message: Message) -> Iterable[Any]:
-    if isinstance(message, MessageChunk):
-        return message
-    return [getattr(message, each.name) for each in fields(message)]
+    return message if isinstance(message, MessageChunk) else _FIELDS[type(message)](message)
 
 
 def _message(name: str, *values: Any) -> Message:

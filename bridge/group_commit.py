@@ -89,14 +89,15 @@ class GroupCommit:
         if not self._is_next_due:
             self._send_soon()
         elif urgent and self._gathers and self._next is not None:
-            self._next.cancel()
+            self._next.cancel()  # it is not due yet; one that is due stays where it is: many may be urgent
             self._send_soon()
         return kept
 
     def _send_soon(self) -> None:
         if self._round_trips < ROUND_TRIPS:
-            self._is_next_due = self._gathers = True
-            self._send_in(0.0 if self._urgent else self._sent_at_s + GATHER_S - self._loop.time())
+            wait_s = 0.0 if self._urgent else self._sent_at_s + GATHER_S - self._loop.time()
+            self._is_next_due, self._gathers = True, wait_s > 0
+            self._send_in(wait_s)
 
     def _send_in(self, wait_s: float) -> None:
         loop = self._loop

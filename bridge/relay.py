@@ -319,6 +319,9 @@ class Relay:
     async def _write(self, run: Run) -> None:
         try:
             await self._writer.write(run)
+        except Exception as fault:  # noqa: BLE001  (the backend's call must not outlive it)
+            self._telemetry.fault(fault)
+            self._writer.lose(run)  # its lease runs out, and whoever can goes on
         finally:
             self._forget(run)
             report = run.report(self._clock.monotonic_s())

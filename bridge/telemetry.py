@@ -46,10 +46,10 @@ class LogTelemetry:
 
     def turn_ended(self, report: TurnReport) -> None:
         """Log the facts of a turn; see `Telemetry.turn_ended`."""
-        facts = dataclasses.asdict(report)
-        for name in [name for name in facts if name.endswith("_s")]:
-            value = facts.pop(name)
-            facts[name.removesuffix("_s") + "_ms"] = None if value is None else round(value * 1000, 1)
+        facts = {name: getattr(report, name) for name in _FACTS}
+        for name, in_ms in _DURATIONS.items():
+            value = getattr(report, name)
+            facts[in_ms] = None if value is None else round(value * 1000, 1)
         level = logging.INFO if report.error_code is None else logging.WARNING
         self._log.log(level, "turn ended", **facts)
 
@@ -91,6 +91,14 @@ class LogTelemetry:
     def said(self, what: str, **facts: object) -> None:
         """Log what the process itself does: listening, draining, stopped."""
         self._log.info(what, **facts)
+
+
+_DURATIONS = {
+    each.name: each.name.removesuffix("_s") + "_ms"
+    for each in dataclasses.fields(TurnReport)
+    if each.name.endswith("_s")
+}
+_FACTS = [each.name for each in dataclasses.fields(TurnReport) if each.name not in _DURATIONS]
 
 
 class SystemClock:

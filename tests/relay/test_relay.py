@@ -482,3 +482,18 @@ async def test_ten_senders_in_one_room_never_interleave():
         await bench.send(device, f"r-{number}")
     await bench.idle()
     assert device.text == {f"m-{n}": "".join(f"{n}{c}" for c in "abcdef") for n in range(10)}
+
+
+async def test_a_fault_in_telling_the_room_is_said_and_gives_the_turn_up():
+    bench = Bench(FakeBackend([Started("m-1"), Delta("Hel"), Pause(1), Delta("lo"), HANG]))
+    device = await bench.device()
+    await bench.send(device)
+    await device.until(lambda d: d.of(MessageChunk))
+
+    def broken(_):
+        raise ArithmeticError
+
+    device.hear = broken
+    await bench.idle()
+    assert [type(fault) for fault in bench.facts.faults] == [ArithmeticError]
+    assert bench.backend.open == 0
