@@ -18,6 +18,7 @@ from bridge.errors import RequestError, StoreUnavailable, TurnBroken, TurnInterr
 from bridge.events import Failed, Finished, Id
 from bridge.facts import Happening
 from bridge.messages import NewMessage
+from bridge.pace import Pace
 from bridge.ports import (
     Attached,
     Backend,
@@ -41,6 +42,8 @@ from bridge.tracing import UNTRACED, Trace, Tracing
 from bridge.turn import Turn
 from bridge.writer import Writer
 
+BEGIN_AT_ONCE = 16
+"""So many turns begin in one turn of the event loop: each takes it as long as some twenty tokens."""
 LAST_WORD_S = 1.0
 """How long the last batches may still be kept in where the process goes down."""
 
@@ -80,6 +83,7 @@ class Relay:
         self._runs: dict[str, Run] = {}
         self._claiming: Counter[str] = Counter()
         self._draining = False
+        self._pace = Pace(BEGIN_AT_ONCE)
         self._writer = Writer(journal, rooms, telemetry, clock)
 
     def __repr__(self) -> str:
@@ -109,6 +113,7 @@ class Relay:
         if self._draining:
             raise RequestError("draining", "unable to take the message; this node is going down, try again")
         with self._counted(device.user):
+            await self._pace.keep()
             return await self._take(device, send)
 
     @contextmanager

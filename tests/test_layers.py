@@ -55,6 +55,7 @@ MIDDLE = {
     "bridge.lately",
     "bridge.members",
     "bridge.node",
+    "bridge.pace",
     "bridge.patience",
     "bridge.own_turn",
     "bridge.pump",
@@ -88,6 +89,7 @@ TABLE = {
     "bridge.pump": (CORE | PORTS, set()),
     "bridge.tracing": (CORE | PORTS, set()),
     "bridge.run": (CORE | PORTS | {"bridge.pump", "bridge.tracing"}, set()),
+    "bridge.pace": (set(), set()),
     "bridge.patience": (PORTS, set()),
     "bridge.lately": (PORTS | {"bridge.run"}, set()),
     "bridge.writer": (
@@ -95,7 +97,9 @@ TABLE = {
         set(),
     ),
     "bridge.relay": (
-        CORE | PORTS | {"bridge.pump", "bridge.rooms", "bridge.run", "bridge.tracing", "bridge.writer"},
+        CORE
+        | PORTS
+        | {"bridge.pace", "bridge.pump", "bridge.rooms", "bridge.run", "bridge.tracing", "bridge.writer"},
         set(),
     ),
     "bridge.readiness": (PORTS | {"bridge.node", "bridge.relay"}, set()),

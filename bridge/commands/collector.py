@@ -5,8 +5,12 @@ import contextlib
 import gc
 from collections.abc import AsyncIterator, Callable
 
-COLLECT_AFTER = (20_000, 20, 20)
-"""So many objects more than were freed, of which chunks make none that outlive them; stock is 700, 10, 10."""
+COLLECT_AFTER = (20_000, 4, 100)
+"""So many objects more than were freed, of which chunks make none that outlive them; stock is 700, 10, 10.
+
+The middle ones are collected often: what hundreds of answers hold would else be walked through at one moment,
+for a tenth of a second.
+"""
 LOOK_S = 5.0
 """So often is looked whether there is a rest."""
 
