@@ -5,7 +5,7 @@ import contextlib
 import gc
 from collections.abc import AsyncIterator, Callable
 
-COLLECT_AFTER = (20_000, 4, 100)
+COLLECT_AFTER = (10_000, 2, 400)
 """So many objects more than were freed, of which chunks make none that outlive them; stock is 700, 10, 10.
 
 The middle ones are collected often: what hundreds of answers hold would else be walked through at one moment,
