@@ -84,6 +84,11 @@ class Run:
     def _after(self, at_s: float | None) -> float | None:
         return None if at_s is None else at_s - self.began_at_s
 
+    def fail(self, fault: Exception) -> None:
+        """Have the writer's task raise ``fault``."""
+        self.fault = fault
+        self.needs_writer.set()
+
     def interrupt(self, ends_as: Finished | Failed) -> None:
         """Have its reader stop, and the turn end so."""
         if self.reader is not None and self.ends_as is None:

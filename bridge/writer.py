@@ -105,14 +105,16 @@ class Writer:
                     self._say(run)
             elif not run.behind:
                 self._hear(run, run.unheard)
-        except Exception as fault:  # noqa: BLE001  (nobody would hear of it here: its task raises it)
-            run.fault = fault
-            run.needs_writer.set()
+        except Exception as fault:  # noqa: BLE001  (who called is the event loop: its task raises it)
+            run.fail(fault)
 
     def _late(self, run: Run, batch: Batch) -> None:
         """Wait no longer for the journal than a device would not mind."""
-        if run.unheard is batch and not (run.lost or run.fenced):
-            self._hear(run, batch)
+        try:
+            if run.unheard is batch and not (run.lost or run.fenced):
+                self._hear(run, batch)
+        except Exception as fault:  # noqa: BLE001  (as above)
+            run.fail(fault)
 
     def _hear(self, run: Run, batch: Batch) -> None:
         run.unheard, run.last, run.over = None, batch, batch.ended

@@ -219,3 +219,19 @@ async def test_what_ended_long_ago_is_not_kept_again():
     bench.journal.forgets = True
     await heard_by(bench, Lost())
     assert not bench.journal.restored
+
+
+async def test_a_fault_in_telling_the_room_late_is_said_and_gives_the_turn_up():
+    bench = slow()
+    device = await bench.device()
+    await bench.send(device)
+    await device.until(lambda d: d.of(MessageChunk))
+    bench.journal.late = True
+
+    def broken(_):
+        raise ArithmeticError
+
+    device.hear = broken
+    await bench.idle()
+    assert [type(fault) for fault in bench.facts.faults] == [ArithmeticError]
+    assert bench.backend.open == 0
