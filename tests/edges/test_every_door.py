@@ -244,6 +244,9 @@ async def test_every_door_tells_the_same_conversation(script, tmp_path, nodes, n
         bridges = [await stack.enter_async_context(running(script, **shared)) for _ in range(nodes)]
         room = Conversation(stack, [bridge.address for bridge in bridges], script)
         await (room.begin_with_npm(redis) if npm else room.begin())
+        async with asyncio.timeout(60):
+            while npm and not all(bridge.shared.audience.there for bridge in bridges):
+                await asyncio.sleep(0.05)  # they look for Node servers once a second
         await room.asked_by_the_ai_sdk()
         await room.asked_by_fetch()
         await room.asked_by_the_event_source(session)
