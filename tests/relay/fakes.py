@@ -208,3 +208,14 @@ class Bench:
     async def idle(self):
         while self.relay.running:
             await asyncio.sleep(0.01)
+
+    async def gives_up_where_telling_fails(self, device):
+        """See a fault in ``device`` be said, once, and the turn that met it given up."""
+
+        def broken(_):
+            raise ArithmeticError
+
+        device.hear = broken
+        await self.idle()
+        assert [type(fault) for fault in self.facts.faults] == [ArithmeticError]
+        assert self.backend.open == 0

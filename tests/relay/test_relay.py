@@ -489,11 +489,4 @@ async def test_a_fault_in_telling_the_room_is_said_and_gives_the_turn_up():
     device = await bench.device()
     await bench.send(device)
     await device.until(lambda d: d.of(MessageChunk))
-
-    def broken(_):
-        raise ArithmeticError
-
-    device.hear = broken
-    await bench.idle()
-    assert [type(fault) for fault in bench.facts.faults] == [ArithmeticError]
-    assert bench.backend.open == 0
+    await bench.gives_up_where_telling_fails(device)
