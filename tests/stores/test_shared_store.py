@@ -425,3 +425,20 @@ async def test_what_is_kept_anew_with_its_end_is_told_to_who_enters_late(nodes):
     assert (await two.enter("room")).ended == ["t-1"]
     kept = await two.read("t-1")
     assert (kept.number, kept.ended) == (3, True)
+
+
+async def test_a_round_trip_does_not_wait_for_the_answer_to_the_one_before(nodes):
+    one = await nodes("one", lease_s=30.0)
+    await one._appends._open()
+    line, held = one._appends._line, []
+    plain, line.exchange = line.exchange, lambda *exchange: held.append(exchange)
+    waiting = []
+    for number in (1, 2):
+        await one.claim(claim(f"t-{number}", room=f"room-{number}", request_id=f"r-{number}"))
+        waiting.append(one.append(f"t-{number}", 1, batches(1)[0]))
+        async with asyncio.timeout(10):
+            while len(held) < number:
+                await asyncio.sleep(0.001)
+    for exchange in held:
+        plain(*exchange)
+    assert [(await kept).kept for kept in waiting] == [Kept.OK, Kept.OK]
