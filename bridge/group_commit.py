@@ -13,7 +13,10 @@ from bridge.redis_line import RedisLine
 
 WAITING_LIMIT = 8192
 SENT_AT_ONCE = 1024
-ROUND_TRIPS = 8
+SENT_EARLY = 64
+"""So many that wait leave at once: while a busy event loop makes its turn, Redis is at work on them, and its
+answers are there when the turn is over. All of them at its end would be answered a whole turn later."""
+ROUND_TRIPS = 16
 """So many may be under way: one alone would take as long as a turn of a busy event loop."""
 GATHER_S = 0.002
 """Round trips are no closer than this: where many turns append, each would else leave alone. It is half a
@@ -86,12 +89,20 @@ class GroupCommit:
             return kept
         self._waiting.append(_Waiting(turn_id, arguments, kept))
         self._urgent = self._urgent or urgent
-        if not self._is_next_due:
+        if len(self._waiting) - self._sent >= SENT_EARLY and self._can_send:
+            if self._next is not None:
+                self._next.cancel()
+            self._send()
+        elif not self._is_next_due:
             self._send_soon()
         elif urgent and self._gathers and self._next is not None:
             self._next.cancel()  # it is not due yet; one that is due stays where it is: many may be urgent
             self._send_soon()
         return kept
+
+    @property
+    def _can_send(self) -> bool:
+        return self._line is not None and not self._line.lost and self._round_trips < ROUND_TRIPS
 
     def _send_soon(self) -> None:
         if self._round_trips < ROUND_TRIPS:
