@@ -11,7 +11,7 @@ from bridge.events import Completed, Delta, Finished, Position, Started
 from bridge.facts import Happening
 from bridge.letters import Anew, Batch, Lost, Ordered, Said, StopWanted
 from bridge.messages import MessageChunk, MessageEnd, MessageStart, NewMessage
-from bridge.node import Node
+from bridge.node import BEATS_PER_LEASE, ROUND_S, Node
 from bridge.ports import Appended, Claim, Entered, Kept, Prompt, Taken
 from bridge.stores.memory import MemoryInbox, MemoryJournal
 from bridge.transcript import Transcript
@@ -83,9 +83,12 @@ class ChosenInbox(MemoryInbox):
         self.entered = []
         self.left = []
         self.lives = True
+        self.down = False
         self.queue = asyncio.Queue()
 
     async def enter(self, room_id):
+        if self.down:
+            raise StoreUnavailable("unable to enter; down")
         self.entered.append(room_id)
         return Entered(self.runs, self.ended)
 
@@ -370,6 +373,30 @@ async def test_a_node_that_may_have_missed_something_enters_its_rooms_again(how)
     await heard_by(bench, *([Lost()] if bench.inbox.lives else []))
     assert device.text == {"m-9": "Hello"}
     assert bench.inbox.entered[:2] == ["room", "room"]
+
+
+async def test_a_room_that_could_not_be_entered_is_entered_with_the_next_beat():
+    bench = many(FakeBackend([HANG]))
+    living = asyncio.create_task(bench.node.run())
+    await asyncio.sleep(3.1)
+    bench.inbox.down = True
+    device = await bench.device()
+    bench.inbox.down, bench.inbox.runs = False, [heard(*SAID)]
+    asked_at_s = now()
+    await device.until(lambda d: d.of(MessageChunk))
+    living.cancel()
+    assert device.text == {"m-9": "Hello"}
+    assert now() - asked_at_s <= 1.25 * 2.0 / BEATS_PER_LEASE
+
+
+async def test_an_empty_room_is_left_within_a_look_round():
+    bench = many(FakeBackend([HANG]))
+    living = asyncio.create_task(bench.node.run())
+    device = await bench.device()
+    bench.rooms.gone(device)
+    await asyncio.sleep(ROUND_S + 0.5)
+    living.cancel()
+    assert bench.inbox.left == ["room"]
 
 
 async def test_an_empty_room_is_left():
