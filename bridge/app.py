@@ -276,7 +276,7 @@ class App:
             handshake_s=settings.handshake_s,
             arrived=lambda environ: admission.arrive(address(environ["aiohttp.request"])),
             departed=lambda environ: admission.depart(address(environ["aiohttp.request"])),
-            refused=partial(self._facts.refused, "connection"),
+            telemetry=self._facts,
             client_manager=self._manager,
             async_mode="aiohttp",
             async_handlers=False,  # a device's events are taken in the order it sent them

@@ -290,7 +290,7 @@ TABLE = {
     ),
     "bridge.sockets.packets": (set(), {"engineio", "socketio"}),
     "bridge.sockets.admin_ui": (CORE | PORTS | {"bridge.sockets.server"}, set()),
-    "bridge.sockets.server": ({"bridge.sockets.line", "bridge.sockets.packets"}, {"socketio"}),
+    "bridge.sockets.server": (PORTS | {"bridge.sockets.line", "bridge.sockets.packets"}, {"socketio"}),
     "bridge.doors.namespace": (
         CORE | PORTS | MIDDLE | SOCKETS | {"bridge.auth"},
         {"socketio"},

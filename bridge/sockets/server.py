@@ -11,6 +11,7 @@ from typing import Any
 
 import socketio
 
+from bridge.ports import Telemetry
 from bridge.sockets.line import line_of
 from bridge.sockets.packets import InvalidPacket, Packet
 
@@ -20,12 +21,14 @@ NAMESPACE = "/"
 ADMIN_NAMESPACE = "/admin"
 GOODBYE_S = 1.0
 """So long a client may take to close its connection itself."""
+LOOKS_PER_TIMEOUT = 4
+LOOKED_AT_ONCE = 256
 
 
 class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio has no types
     """``arrived`` and ``departed`` are told of each connection, with its environment, as long as it lasts.
 
-    ``refused`` is told by which code a connection is ended that does not keep to the protocol.
+    ``telemetry`` is told by which code a connection is ended that does not keep to the protocol.
     """
 
     def __init__(
@@ -34,14 +37,15 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio has
         handshake_s: float,
         arrived: Callable[[dict[str, Any]], None],
         departed: Callable[[dict[str, Any]], None],
-        refused: Callable[[str], None],
+        telemetry: Telemetry,
         **options: Any,
     ) -> None:
-        super().__init__(serializer=Packet, **options)
+        super().__init__(serializer=Packet, monitor_clients=False, **options)
         self._handshake_s = handshake_s
         self._arrived = arrived
         self._departed = departed
-        self._refused = refused
+        self._telemetry = telemetry
+        self._watching: asyncio.Task[None] | None = None
         self._deadlines: dict[str, asyncio.TimerHandle] = {}
         self._connects: Counter[str] = Counter()
         self._closing: set[asyncio.Task[None]] = set()
@@ -69,6 +73,9 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio has
 
     async def close(self) -> None:
         """Wait until every connection that is being cut off is gone."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         for deadline in self._deadlines.values():
             deadline.cancel()
         if self._closing:
@@ -77,34 +84,61 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio has
     async def _handle_eio_connect(self, eio_sid: str, environ: dict[str, Any]) -> None:
         await super()._handle_eio_connect(eio_sid, environ)
         self._arrived(environ)
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._watch(), name="pings")
         loop = asyncio.get_running_loop()
-        self._deadlines[eio_sid] = loop.call_later(self._handshake_s, self._check_handshake, eio_sid)
+        self._deadlines[eio_sid] = loop.call_later(self._handshake_s, self._no_handshake, eio_sid)
 
     async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
         environ = self.environ.get(eio_sid)
         await super()._handle_eio_disconnect(eio_sid, reason)
         self._binary_packet.pop(eio_sid, None)
         self._connects.pop(eio_sid, None)
-        if (deadline := self._deadlines.pop(eio_sid, None)) is not None:
-            deadline.cancel()
+        self._no_longer_due(eio_sid)
         if environ is not None:
             self._departed(environ)
         line = line_of(self.eio.sockets.get(eio_sid))
         if line is not None:  # who is sent away, or did not answer a ping, may keep its connection open
             asyncio.get_running_loop().call_later(GOODBYE_S, line.cut)
 
-    def _check_handshake(self, eio_sid: str) -> None:
-        if not any(self._is_connected(eio_sid, namespace) for namespace in self._namespaces):
-            self._refused("connect_timeout")
-            task = asyncio.create_task(self.cut_off(eio_sid), name="no handshake")
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+    async def _watch(self) -> None:
+        """End the connections of clients that do not answer a ping in time.
+
+        All are looked at now and then. The library's own watch wakes up for each client: for 1 000 of them 50
+        times a second, a twentieth of what it costs to stream to them.
+        """
+        while True:
+            await asyncio.sleep(self.eio.ping_timeout / LOOKS_PER_TIMEOUT)
+            for number, socket in enumerate([*self.eio.sockets.values()], start=1):
+                if socket.closed:
+                    self.eio.sockets.pop(socket.sid, None)
+                elif not socket.closing:
+                    await self._check_ping(socket)
+                if not number % LOOKED_AT_ONCE:
+                    await asyncio.sleep(0)
+
+    async def _check_ping(self, socket: Any) -> None:
+        try:
+            await socket.check_ping_timeout()
+        except Exception as fault:  # noqa: BLE001  (one bad connection must not end the watch)
+            self._telemetry.fault(fault)
+
+    def _no_longer_due(self, eio_sid: str) -> None:
+        """Let the handshake have no deadline any more: each would wake the process up once more."""
+        if (deadline := self._deadlines.pop(eio_sid, None)) is not None:
+            deadline.cancel()
+
+    def _no_handshake(self, eio_sid: str) -> None:
+        self._telemetry.refused("connection", "connect_timeout")
+        task = asyncio.create_task(self.cut_off(eio_sid), name="no handshake")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     async def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
         try:
             await super()._handle_eio_message(eio_sid, data)
         except InvalidPacket:
-            self._refused("bad_packet")
+            self._telemetry.refused("connection", "bad_packet")
             await self.cut_off(eio_sid)
 
     async def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
@@ -114,6 +148,8 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio has
             raise InvalidPacket
         if wanted in self._namespaces:
             await super()._handle_connect(eio_sid, namespace, data)
+            if self._is_connected(eio_sid, wanted):
+                self._no_longer_due(eio_sid)
             return
         refusal = Packet(4, data={"message": "Invalid namespace"}, namespace=namespace)
         await self._send_packet(eio_sid, refusal)
