@@ -198,7 +198,7 @@ class Journal(Protocol):
         ...
 
     async def overdue(self) -> list[Taken]:
-        """Take over turns whose lease has expired, a few at a time."""
+        """Take over turns whose lease has expired, a few at a time; a beat a moment ago may know of none."""
         ...
 
 

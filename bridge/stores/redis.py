@@ -48,6 +48,8 @@ FIRST_WORDS = 4
 ROOM_TTL_S = 2 * 86_400.0
 TAKEN_AT_ONCE = 16
 ROOMS_A_BEAT = 64
+FRESH_S = 0.1
+"""So long ago a beat may have seen that no lease has expired."""
 NOWHERE = '""'
 """The JSON of a position that is not known."""
 _json = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make an encoder each time
@@ -85,6 +87,7 @@ class RedisStore:
         self._outbox = Outbox(client, [prefix, node_id, INBOX_LENGTH, self._inbox_ms])
         self._beaten_at_ms = self._in_touch_since_ms = 0
         self._beaten_at_s = 0.0
+        self._none_expired_at_s = float("-inf")
         self._out_of_touch = True
         self._held: dict[str, None] = {}
         self._born: bytes | None = None
@@ -191,6 +194,8 @@ class RedisStore:
 
         While Redis did not answer nobody could renew: after such a time all owners have a lease to do so.
         """
+        if time.monotonic() - self._none_expired_at_s < FRESH_S:
+            return []
         contact = (self._beaten_at_ms, self._in_touch_since_ms)
         found = await self._redis.run(
             "overdue", self._prefix, self._node_id, self._lease_ms, TAKEN_AT_ONCE, *contact, self._turn_ms
@@ -224,12 +229,15 @@ class RedisStore:
         times = (round(HEARTBEAT_S * 1000), self._inbox_ms, round(ROOM_TTL_S * 1000), INBOX_LENGTH)
         asked_at_s = time.monotonic()
         try:
-            born, now_ms, missing = await self._redis.run("live", self._prefix, self._node_id, *times, *rooms)
+            born, now_ms, missing, expired = await self._redis.run(
+                "live", self._prefix, self._node_id, *times, *rooms
+            )
         except StoreUnavailable:
             self._out_of_touch = True
             raise
         self._beaten_at_s = time.monotonic()
         self._touch(now_ms, self._beaten_at_s - asked_at_s)
+        self._none_expired_at_s = float("-inf") if expired else asked_at_s
         for room in rooms:  # the others have their turn at the next beats
             if room in self._held:
                 del self._held[room]

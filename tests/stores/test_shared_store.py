@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import random
+import time
 
 import pytest
 from one_batch_turn import say
@@ -145,6 +146,7 @@ async def test_a_turn_that_is_given_away_can_be_taken_at_once(nodes):
     await one.claim(claim())
     assert await one.release("t-1", 1)
     assert (await one.append("t-1", 1, batches(1)[0])).kept is Kept.FENCED
+    await two.beat()
     (taken,) = await two.overdue()
     assert taken.epoch == 2
     assert not await one.release("t-1", 1)
@@ -159,6 +161,7 @@ async def test_a_takeover_knows_who_announces_the_turn_and_has_no_secrets_of_its
     await client.close()
     assert not any(b"secret" in value for value in kept.values())
     await one.release("t-1", 1)
+    await two.beat()
     (taken,) = await two.overdue()
     assert taken.claim.announced_elsewhere
     assert (taken.claim.prompt, taken.claim.trace) == (claim().prompt, "")
@@ -328,6 +331,7 @@ async def test_what_is_taken_over_lives_as_long_as_a_turn_that_begins(nodes):
     for key in keys:
         await client.commands.pexpire(key, 5000)
     await one.release("t-1", 1)
+    await two.beat()
     assert len(await two.overdue()) == 1
     assert all([await client.commands.pttl(key) > 5000 for key in keys])
     await client.close()
@@ -342,6 +346,7 @@ async def test_a_turn_that_speaks_on_keeps_its_lease_and_its_lifetime(nodes):
         if batch.number == 8:
             await client.commands.zadd(f"{nodes.prefix}leases", {"t-1": 1})
             await client.commands.pexpire(f"{nodes.prefix}journal:t-1", 5000)
+    await two.beat()
     assert await two.overdue() == []
     assert await client.commands.pttl(f"{nodes.prefix}journal:t-1") > 5000
     await client.close()
@@ -397,6 +402,16 @@ async def test_the_first_words_of_a_turn_wait_for_no_other_and_bring_those_that_
     async with asyncio.timeout(10):
         await one.append("t-2", 1, said[0])
         assert (await later).kept is Kept.OK
+
+
+async def test_a_node_hears_itself_now_and_then_however_often_it_beats(nodes):
+    one = await nodes("one")
+    client, began_at_s = nodes.client(), time.monotonic()
+    for _ in range(20):
+        await one.beat()
+    echoes = await client.commands.xlen(f"{nodes.prefix}inbox:one")
+    assert 1 <= echoes <= 2 + (time.monotonic() - began_at_s) / 0.4
+    await client.close()
 
 
 async def test_too_many_that_wait_are_refused(nodes, monkeypatch):

@@ -161,6 +161,7 @@ async def test_a_position_of_any_text_is_kept(own):
     async with asyncio.timeout(60):
         assert (await one.append("t-1", 1, Batch(1, [], position="\ud800"))).kept is Kept.OK
     await one.release("t-1", 1)
+    await two.beat()
     (taken,) = await two.overdue()
     assert taken.position == "\ud800"
 
@@ -300,6 +301,7 @@ async def test_a_node_that_took_its_own_turn_again_is_fenced_in_its_earlier_epoc
     one = await own("one")
     await one.claim(claim())
     await one.release("t-1", 1)
+    await one.beat()
     (taken,) = await one.overdue()
     assert taken.epoch == 2
     assert (await one.append("t-1", 1, batches(1)[0])).kept is Kept.FENCED
