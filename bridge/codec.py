@@ -30,7 +30,7 @@ _KINDS: dict[str, type[Message]] = {
     "tool": MessageTool,
     "whole": NewMessage,
 }
-_read = json.JSONDecoder().decode
+_read = json.JSONDecoder().raw_decode  # `decode` looks for white space on both sides besides
 TURNS_REMEMBERED = 1024
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 _FIELDS = {kind: attrgetter(*(each.name for each in fields(kind))) for kind in _NAMES if is_dataclass(kind)}
@@ -46,8 +46,12 @@ def encode(messages: Sequence[Message]) -> str:
 
 def decode(text: str | bytes) -> list[Message]:
     """Return the messages that `encode` wrote. Raises ValueError where ``text`` is none of its."""
+    text = text if isinstance(text, str) else text.decode()
     try:
-        return [_message(*each) for each in _read(text if isinstance(text, str) else text.decode())]
+        said, end = _read(text)
+        if end != len(text):
+            raise ValueError("unable to read kept messages; something stands behind them")
+        return [_message(*each) for each in said]
     except (TypeError, KeyError, RecursionError) as exc:
         raise ValueError("unable to read kept messages; they are of another make") from exc
 

@@ -20,3 +20,9 @@ def test_a_chunk_alone_is_kept_as_it_is_among_others(chunk):
     assert json.loads(alone) == json.loads(among)[1:]
     assert codec.decode(alone) == [chunk]
     assert alone.isascii()
+
+
+@pytest.mark.parametrize("text", ["", "[", "[] x", '[["nope"]]', '[["start", 1]]', "5", '{"a": 1}', b"\xff"])
+def test_what_no_bridge_wrote_is_refused(text):
+    with pytest.raises(ValueError):  # noqa: PT011  (json and unicode say it in their own words)
+        codec.decode(text)
