@@ -144,7 +144,8 @@ class Line:
 async def quiet(caplog, capsys):
     caplog.set_level(logging.DEBUG)
     yield
-    ours = [each for each in caplog.records if not each.name.startswith("urllib3")]  # its thread outlives a test
+    # the exporter of another test may speak on in its thread
+    ours = [each for each in caplog.records if not each.name.startswith("urllib3")]
     said = "".join([*map(caplog.handler.format, ours), *capsys.readouterr()])
     assert "Traceback" not in said
     assert "fault" not in said

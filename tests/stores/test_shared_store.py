@@ -414,6 +414,29 @@ async def test_a_node_hears_itself_now_and_then_however_often_it_beats(nodes):
     await client.close()
 
 
+async def test_first_words_that_come_one_after_another_put_off_no_round_trip(nodes):
+    """A burst of turns appends in each turn of the event loop, before what is due there has its turn."""
+    one = await nodes("one", lease_s=30.0)
+    await one._appends._open()
+    line, loop = one._appends._line, asyncio.get_running_loop()
+    plain, trips, waiting = line.exchange, [], []
+    line.exchange = lambda commands, answered: trips.append(len(commands)) or plain(commands, answered)
+    for number in range(4):
+        await one.claim(claim(f"t-{number}", room=f"room-{number}", request_id=f"r-{number}"))
+    over = loop.create_future()
+
+    def burst():
+        if len(waiting) == 4:
+            over.set_result(len(trips))
+            return
+        loop.call_soon(burst)
+        waiting.append(one.append(f"t-{len(waiting)}", 1, batches(1)[0]))
+
+    burst()
+    assert await over
+    assert {(await kept).kept for kept in waiting} == {Kept.OK}
+
+
 async def test_too_many_that_wait_are_refused(nodes, monkeypatch):
     one = await nodes("one")
     monkeypatch.setattr("bridge.group_commit.WAITING_LIMIT", 2)
