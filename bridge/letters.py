@@ -21,9 +21,8 @@ class Batch(NamedTuple):
     position: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A letter: a turn of another node said ``batch``."""
+class Said(NamedTuple):
+    """A letter: a turn of another node said ``batch``. A tuple, as nearly all letters are this one."""
 
     turn_id: str
     room_id: Id

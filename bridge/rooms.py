@@ -266,7 +266,7 @@ class Rooms:
             if len(room.early) < EARLY_LIMIT:
                 room.early.append((turn_id, batch))
             return Applied.DUPLICATE
-        return self.hear_turn(turn_id, room_id, batch)
+        return room.hear_turn(turn_id, batch)
 
     def catch_up(self, room_id: Id, kept: Transcript) -> None:
         """Tell every device here what ``kept`` holds beyond this node's own copy of the turn."""
