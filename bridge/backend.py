@@ -210,14 +210,18 @@ class HttpBackend:
                 "Idempotency-Key": str(prompt.request_id),
             }
         )
-        for each in (asked.headers, prompt.headers, more or {}):  # the asker's own before the profile's
-            headers.update(each)
+        for each in (asked.headers, prompt.headers, more):  # the asker's own before the profile's
+            if each:
+                headers.update(each)
         url = self._url(asked.target)
         if asked.query:
             url = url.copy_merge_params(dict(asked.query))
-        request = httpx.Request(
-            asked.method, url, headers=headers, content=asked.body, extensions=self._limits
-        )
+        if url.userinfo and "Authorization" in headers:  # aiohttp takes but one of them
+            url = url.copy_with(userinfo=b"")
+        # aiohttp names the host and the length itself: httpx takes three times as long to
+        content = httpx.ByteStream(asked.body or b"")
+        request = httpx.Request(asked.method, url, headers=headers, stream=content, extensions=self._limits)
+        request.read()
         with translated():
             response = await self._transport.handle_async_request(request)
             try:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import dataclasses
 import json
 import resource
 
@@ -138,6 +139,16 @@ async def test_credentials_in_the_backends_address_go_along(server):
     assert await told(backend) == MEANS_HELLO
     ((_, headers, _),) = server.requests
     assert headers["Authorization"] == "Basic " + base64.b64encode(b"ann:secret").decode()
+    await backend.close()
+
+
+async def test_an_askers_own_authorization_goes_before_the_credentials_of_the_address(server):
+    backend = backend_at(server.url.replace("//", "//ann:secret@"), "ui_message")
+    asked = dataclasses.replace(PROMPT, headers={"authorization": "Bearer own"})
+    await backend.stream(asked, lambda _: True)
+    ((_, headers, _),) = server.requests
+    assert headers["Authorization"] == "Bearer own"
+    assert headers["Host"] == server.url.removeprefix("http://")
     await backend.close()
 
 
