@@ -19,7 +19,8 @@ class Auto:
 
     def __init__(self, kinds: Sequence[Kind], headers: Mapping[str, str]) -> None:
         self._kinds = kinds
-        self._chosen = self._only([kind for kind in kinds if kind.header in headers])
+        names = headers.keys()  # those of httpx are read anew for each question
+        self._chosen = self._only([kind for kind in kinds if kind.header in names])
         self._held: list[Frame] = []
         self._unreadable = 0
         self._gave_up = False
