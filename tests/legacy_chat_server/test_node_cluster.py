@@ -212,6 +212,8 @@ async def test_a_volatile_emit_reaches_who_is_not_busy(mixed, room):
 
 async def test_the_emitter_of_another_process_is_heard_too(mixed, room):
     await mixed.node.do("emitAsEmitter", rooms=[room], event="emitted", args=[{"a": 1}])
+    for client in EVERYBODY:  # those words that tell when a room has settled came over another connection
+        await mixed.clients.until_heard(client, "emitted")
     assert await heard_by(mixed, room, "emitted") == dict.fromkeys(EVERYBODY, 1)
 
 
