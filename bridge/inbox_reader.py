@@ -13,7 +13,7 @@ from bridge.redis_client import BACK_OFF_S, BLOCK_S, TROUBLE, RedisClient
 
 LETTERS_AT_ONCE = 500
 READS_APART_S = 0.016
-"""Reads are no closer than this, a frame of a display: to wake up costs as much as to take ten letters."""
+"""Reads are no closer than this, a frame of a display: to wake up costs as much as to take a few letters."""
 ROOMS_KNOWN = 4096
 
 Fields = dict[bytes, bytes]

@@ -72,7 +72,7 @@ class Node:
     async def _listen(self) -> None:
         async for letter in self._inbox.letters():
             try:
-                if not (isinstance(letter, Said) and self._hear(letter)):  # nearly all end here
+                if not (isinstance(letter, Said) and self._hear(letter)):  # nearly all end in this one step
                     await self._take(letter)
             except Exception as fault:  # noqa: BLE001  (one bad letter must not make the node deaf)
                 self._telemetry.fault(fault)
@@ -84,6 +84,7 @@ class Node:
         return self._rooms.hear_letter(said.turn_id, said.room_id, said.batch) is not Applied.GAP
 
     async def _take(self, letter: Letter) -> None:
+        """Do what a letter asks for; something before what it says is missing, where it is a `Said`."""
         match letter:
             case Said(turn_id, room_id):
                 self._telemetry.happened(Happening.GAP_REPAIRED)
@@ -134,7 +135,7 @@ class Node:
     async def _look_round(self) -> None:
         """Look at every room and every turn, where it is time to, or a room does not reach us."""
         now_s = self._clock.monotonic_s()
-        if self._rooms.lacks_hold or now_s >= self._round_at_s:
+        if not self._rooms.all_held or now_s >= self._round_at_s:
             await self._rooms.sweep()
             await self._mend_silent()
             self._round_at_s = now_s + ROUND_S

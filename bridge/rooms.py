@@ -71,8 +71,6 @@ class Rooms:
         self._inbox = inbox
         self._rooms: defaultdict[Id, _Held] = defaultdict(_Held)
         self._joined: dict[Device, set[Id]] = {}
-        self.lacks_hold = False
-        """True when a room may not be held that should be: `sweep` is wanted at once."""
 
     def __repr__(self) -> str:
         running = sum(len(room.running) for room in self._rooms.values())
@@ -160,17 +158,12 @@ class Rooms:
 
         Raises `StoreUnavailable`.
         """
-        self.lacks_hold = False
-        try:
-            for room_id, room in list(self._rooms.items()):
-                if room.empty:
-                    async with room.entering:
-                        await self._forget(room_id, room)
-                elif not room.held:
-                    await self._enter(room_id, room)
-        except StoreUnavailable:
-            self.lacks_hold = True
-            raise
+        for room_id, room in list(self._rooms.items()):
+            if room.empty:
+                async with room.entering:
+                    await self._forget(room_id, room)
+            elif not room.held:
+                await self._enter(room_id, room)
 
     def all_running(self) -> list[tuple[Id, Transcript]]:
         """Return this node's copies of all running turns, each with its room."""
@@ -181,9 +174,13 @@ class Rooms:
         room = self._rooms.get(room_id)
         return room is not None and room.held
 
+    @property
+    def all_held(self) -> bool:
+        """Whether what other nodes say reaches us in every room; else `sweep` is wanted at once."""
+        return all(room.held for room in self._rooms.values())
+
     def lose_hold(self) -> None:
         """Know that other nodes may have said what did not reach us; `sweep` mends it."""
-        self.lacks_hold = True
         for room in self._rooms.values():
             room.held = False
 
@@ -200,7 +197,6 @@ class Rooms:
             try:
                 await self._enter(room_id, room)
             except StoreUnavailable:
-                self.lacks_hold = True
                 break  # its own devices hear; the sweep enters it once the store is back
         return self._rooms.setdefault(room_id, room)
 

@@ -399,6 +399,22 @@ async def test_an_empty_room_is_left_within_a_look_round():
     assert bench.inbox.left == ["room"]
 
 
+async def test_rooms_are_looked_at_no_more_often_than_it_takes(monkeypatch):
+    bench = many(FakeBackend([HANG]))
+    await bench.device()
+    sweep, sweeps = bench.rooms.sweep, []
+
+    async def counted():
+        sweeps.append(now())
+        await sweep()
+
+    monkeypatch.setattr(bench.rooms, "sweep", counted)
+    living = asyncio.create_task(bench.node.run())
+    await asyncio.sleep(10)
+    living.cancel()
+    assert 10 / (ROUND_S + 1.25 * 2.0 / BEATS_PER_LEASE) <= len(sweeps) <= 10 / ROUND_S + 1
+
+
 async def test_an_empty_room_is_left():
     bench = many(FakeBackend([HANG]))
     device = await bench.device()

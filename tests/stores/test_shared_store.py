@@ -404,6 +404,21 @@ async def test_the_first_words_of_a_turn_wait_for_no_other_and_bring_those_that_
         assert (await later).kept is Kept.OK
 
 
+async def test_a_beat_that_saw_no_expired_lease_saves_the_question(nodes, monkeypatch):
+    monkeypatch.setattr("bridge.stores.redis.FRESH_S", 60.0)
+    one, two = await nodes("one", lease_s=60.0), await nodes("two")
+    await one.claim(claim())
+    plain, ran = two._redis.run, []
+    two._redis.run = lambda script, *arguments: ran.append(script) or plain(script, *arguments)
+    assert await two.beat()
+    assert await two.overdue() == []
+    assert ran == ["live"]
+    await one.release("t-1", 1)
+    assert await two.beat()
+    assert len(await two.overdue()) == 1
+    assert ran == ["live", "live", "overdue"]
+
+
 async def test_a_node_hears_itself_now_and_then_however_often_it_beats(nodes):
     one = await nodes("one")
     client, began_at_s = nodes.client(), time.monotonic()
