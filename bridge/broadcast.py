@@ -1,16 +1,16 @@
 """One chunk to many devices: what is needed of each is collected once, until something of them changes.
 
 In a room of a hundred devices nearly all time goes into looking things up, device by device. Here a device is
-two bound methods of its transport: the write of bytes that are the same for all, and, now and then, a look
-whether there is room.
+its transport and nothing else: what is called on it, the write and now and then a look whether there is room,
+is the same for all of a kind.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import compress, repeat
-from operator import call, length_hint
-from typing import Generic, Protocol, TypeVar
+from operator import length_hint
+from typing import Any, Generic, Protocol, TypeVar
 
 from bridge.messages import MessageChunk
 
@@ -22,15 +22,22 @@ LOOK_EVERY_BYTES = 16 * 1024
 class Way:
     """How a chunk reaches a device at once: ``encode`` makes the bytes, the same for all of its kind.
 
-    ``write`` takes them, or raises RuntimeError: the device is gone, and its room will soon know. Once
-    ``waiting_bytes`` gives ``lag_bytes`` or more the device lags, and nothing is written: that is looked at
-    before every `LOOK_EVERY_BYTES`.
+    ``write`` takes them for the device's ``transport``, or raises RuntimeError: the device is gone, and its
+    room will soon know. Once ``waiting_bytes`` of the transport is ``lag_bytes`` or more the device lags, and
+    nothing is written: that is looked at before every `LOOK_EVERY_BYTES`. Both are functions of the
+    transport's type, not of the transport: who is written to is one object, which the write needs anyway.
     """
 
+    transport: Any
     encode: Callable[[MessageChunk], bytes]
-    write: Callable[[bytes], None]
-    waiting_bytes: Callable[[], int]
+    write: Callable[[Any, bytes], None]
+    waiting_bytes: Callable[[Any], int]
     lag_bytes: int
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What is equal for all that one call can be made for."""
+        return self.encode, self.write, self.waiting_bytes, self.lag_bytes
 
 
 class Reached(Protocol):
@@ -47,44 +54,43 @@ D = TypeVar("D", bound=Reached)
 
 @dataclass(slots=True)
 class _Kind(Generic[D]):
-    """Devices that are told the same bytes, and their ways in the same order."""
+    """Devices that are told the same bytes in the same way, and their transports in the same order.
 
-    encode: Callable[[MessageChunk], bytes]
-    lag_bytes: int
+    ``way`` is that of any of them.
+    """
+
+    way: Way
     devices: list[D] = field(default_factory=list)
-    writes: list[Callable[[bytes], None]] = field(default_factory=list)
-    waiting_bytes: list[Callable[[], int]] = field(default_factory=list)
+    transports: list[Any] = field(default_factory=list)
     unlooked_bytes: int = LOOK_EVERY_BYTES
 
     def add(self, device: D, way: Way) -> None:
         self.devices.append(device)
-        self.writes.append(way.write)
-        self.waiting_bytes.append(way.waiting_bytes)
+        self.transports.append(way.transport)
 
     def tell(self, chunk: MessageChunk, untold: list[D]) -> None:
         """Tell ``chunk`` to those that do not lag and are there; the others are added to ``untold``."""
-        data = self.encode(chunk)
+        data = self.way.encode(chunk)
         self.unlooked_bytes += len(data)
         if self.unlooked_bytes > LOOK_EVERY_BYTES:
             self.unlooked_bytes = len(data)
             self._part_with_lagging(untold)
-        left = iter(self.writes)
+        left = iter(self.transports)
         while True:
             try:
-                deque(map(call, left, repeat(data)), 0)  # a loop of bytecode takes a twentieth longer
+                deque(map(self.way.write, left, repeat(data)), 0)  # bytecode takes a twentieth longer
             except RuntimeError:  # who is gone must not cost the others this chunk
-                untold.append(self.devices[len(self.writes) - length_hint(left) - 1])
+                untold.append(self.devices[len(self.transports) - length_hint(left) - 1])
             else:
                 return
 
     def _part_with_lagging(self, untold: list[D]) -> None:
-        lags = [waiting_bytes() >= self.lag_bytes for waiting_bytes in self.waiting_bytes]
+        lags = [waiting >= self.way.lag_bytes for waiting in map(self.way.waiting_bytes, self.transports)]
         if any(lags):
             untold += compress(self.devices, lags)
             keep_up = [not each for each in lags]
             self.devices = [*compress(self.devices, keep_up)]
-            self.writes = [*compress(self.writes, keep_up)]
-            self.waiting_bytes = [*compress(self.waiting_bytes, keep_up)]
+            self.transports = [*compress(self.transports, keep_up)]
 
 
 class Broadcast(Generic[D]):
@@ -92,15 +98,13 @@ class Broadcast(Generic[D]):
 
     def __init__(self, devices: Iterable[D]) -> None:
         self.others: list[D] = []
-        kinds: dict[tuple[Callable[[MessageChunk], bytes], int], _Kind[D]] = {}
+        kinds: dict[tuple[Any, ...], _Kind[D]] = {}
         for device in devices:
             way = device.way
             if way is None:
                 self.others.append(device)
             else:
-                kinds.setdefault((way.encode, way.lag_bytes), _Kind(way.encode, way.lag_bytes)).add(
-                    device, way
-                )
+                kinds.setdefault(way.kind, _Kind(way)).add(device, way)
         self._kinds = list(kinds.values())
 
     def tell(self, chunk: MessageChunk) -> list[D]:

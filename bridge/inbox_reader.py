@@ -46,7 +46,7 @@ class InboxReader:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, BACK_OFF_S[1])
                 continue
-            next_at_s = time.monotonic() + READS_APART_S if entries else 0.0
+            next_at_s = 0.0
             for entry_id, fields in entries:
                 self._last = entry_id
                 letter = self._letter(fields)
@@ -54,6 +54,7 @@ class InboxReader:
                     self._lost = False
                     yield Lost()
                 if letter is not None:
+                    next_at_s = self.read_at_s + READS_APART_S
                     yield letter
             if self._lost:
                 self._lost = False

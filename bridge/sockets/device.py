@@ -64,7 +64,9 @@ class SocketDevice:
         line = line_of(self.socket)
         if line is None or self._lags or self._deaf:
             return None
-        return Way(self._encoder.frame, line.write_or_raise, line.waiting_bytes, LAG_BYTES)
+        transport = line.transport
+        kind = type(transport)
+        return Way(transport, self._encoder.frame, kind.write, kind.get_write_buffer_size, LAG_BYTES)
 
     @property
     def busy(self) -> bool:

@@ -112,15 +112,15 @@ async def _read(socket: Any, websocket: web.WebSocketResponse) -> None:
             return
 
 
-class _Probe:
+class _Probe(asyncio.Transport):
     """A transport that keeps what is written."""
 
     def __init__(self) -> None:
-        self.written: list[bytes] = []
-        self.write = self.written.append
+        super().__init__()
+        self.written: list[Any] = []
 
-    def get_write_buffer_size(self) -> int:
-        return 0
+    def write(self, data: Any) -> None:
+        self.written.append(data)
 
 
 def misfit(server: Any) -> str | None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import struct
-from collections.abc import Callable
 from typing import Any
 
 GOODBYE_S = 0.3
@@ -26,14 +25,11 @@ def frame(data: str | bytes) -> bytes:
 class Line:
     """The way to a client whose websocket is up: what is written is sent in order, and never waited for."""
 
-    __slots__ = ("_transport", "waiting_bytes", "write_or_raise")
+    __slots__ = ("transport",)
 
-    def __init__(self, transport: Any) -> None:
-        self._transport = transport
-        self.write_or_raise: Callable[[bytes], None] = transport.write
-        """Takes a frame; raises RuntimeError where the connection has ended, as uvloop's transports do."""
-        self.waiting_bytes: Callable[[], int] = transport.get_write_buffer_size
-        """Returns how much the client has not taken yet, beside what the kernel holds for it."""
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.transport = transport
+        """What frames are written to; uvloop's raises RuntimeError where the connection has ended."""
 
     def __repr__(self) -> str:
         return f"<Line {self.waiting_bytes()} bytes waiting>"
@@ -41,9 +37,13 @@ class Line:
     def write(self, frame: bytes) -> None:
         """Take a frame; behind the end of the connection it goes nowhere."""
         try:  # noqa: SIM105  (for every frame that is one device's own: a context takes longer than the frame)
-            self.write_or_raise(frame)
+            self.transport.write(frame)
         except RuntimeError:
             pass
+
+    def waiting_bytes(self) -> int:
+        """Return how much the client has not taken yet, beside what the kernel holds for it."""
+        return self.transport.get_write_buffer_size()
 
     def end(self) -> None:
         """Say goodbye behind all that was written; who does not leave is cut off."""
@@ -52,7 +52,7 @@ class Line:
 
     def cut(self) -> None:
         """End the connection now; what waits is lost."""
-        self._transport.abort()
+        self.transport.abort()
 
 
 def line_of(socket: Any) -> Line | None:

@@ -43,8 +43,8 @@ from bridge.transcript import Transcript
 INBOX_LENGTH = 20_000
 HEARTBEAT_S = 6.0
 """A node that said nothing for so long is written to no more; it enters its rooms again when it is back."""
-FIRST_WORDS = 4
-"""The first batches of a turn, what was asked and how the answer begins, wait for those of no other turn."""
+FIRST_WORDS = 3
+"""The first batches of a turn wait for those of no other: what was asked, the start, and the first text."""
 ROOM_TTL_S = 2 * 86_400.0
 TAKEN_AT_ONCE = 16
 ROOMS_A_BEAT = 64

@@ -17,12 +17,23 @@ class Encoder:
 
 
 class Device:
+    """A device that is its own transport."""
+
     def __init__(self, encoder=None, waiting_bytes=0):
         self.waiting_bytes = waiting_bytes
         self.written = []
+        self.closed = False
         self.way = None
         if encoder is not None:
-            self.way = Way(encoder.frame, self.written.append, lambda: self.waiting_bytes, LAG_BYTES)
+            self.way = Way(self, encoder.frame, Device.write, Device.waiting, LAG_BYTES)
+
+    def write(self, data):
+        if self.closed:
+            raise RuntimeError("the handler is closed")
+        self.written.append(data)
+
+    def waiting(self):
+        return self.waiting_bytes
 
 
 def test_all_that_have_a_way_are_written_the_same_bytes_made_once():
@@ -61,11 +72,7 @@ def test_who_begins_to_lag_is_noticed_before_much_more_is_written():
 def test_who_is_gone_costs_the_others_nothing():
     encoder = Encoder()
     before, gone, behind = (Device(encoder) for _ in range(3))
-
-    def closed(_):
-        raise RuntimeError("the handler is closed")
-
-    gone.way = Way(encoder.frame, closed, lambda: 0, LAG_BYTES)
+    gone.closed = True
     assert Broadcast([before, gone, behind]).tell(CHUNK) == [gone]
     assert before.written == behind.written == [b"2:text"]
 
