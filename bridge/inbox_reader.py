@@ -41,12 +41,11 @@ class InboxReader:
         while True:
             try:
                 entries = await self._next_entries()
-                pause_s = BACK_OFF_S[0]
+                pause_s, next_at_s = BACK_OFF_S[0], 0.0
             except TROUBLE:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, BACK_OFF_S[1])
                 continue
-            next_at_s = 0.0
             for entry_id, fields in entries:
                 self._last = entry_id
                 letter = self._letter(fields)
