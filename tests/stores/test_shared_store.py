@@ -274,6 +274,27 @@ async def test_an_order_to_a_node_that_is_dead_does_not_raise_its_inbox(nodes):
     await client.close()
 
 
+async def test_what_comes_behind_a_letter_waits_for_the_next_read_and_behind_an_echo_it_does_not(
+    nodes, monkeypatch
+):
+    monkeypatch.setattr("bridge.inbox_reader.READS_APART_S", 60.0)
+    one, two = await nodes("one"), await nodes("two")
+    began_at_s, heard = time.monotonic(), two.letters()
+    first = asyncio.ensure_future(anext(heard))
+    async with asyncio.timeout(10):
+        await two.beat()
+        while two._reader.read_at_s < began_at_s:
+            await asyncio.sleep(0.01)  # nothing else tells that its echo was read
+        one.order("1")
+        assert await first == Ordered("one", "1")
+    one.order("2")
+    later = asyncio.ensure_future(anext(heard))
+    done, _ = await asyncio.wait({later}, timeout=0.3)
+    assert not done
+    later.cancel()
+    await asyncio.gather(later, return_exceptions=True)
+
+
 async def test_too_much_that_waits_for_other_nodes_is_refused(nodes, monkeypatch):
     monkeypatch.setattr("bridge.outbox.WAITING_LIMIT_BYTES", 10)
     one, two = await nodes("one"), await nodes("two")
