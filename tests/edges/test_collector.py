@@ -52,6 +52,22 @@ async def test_while_answers_run_the_old_is_left_alone(old_garbage):
             await asyncio.sleep(0.01)
 
 
+async def test_what_lives_on_is_walked_through_in_small_parts():
+    walked = []
+
+    def look(phase, info):
+        if phase == "start" and info["generation"] == 1:
+            walked.append(sum(len(gc.get_objects(generation=each)) for each in (0, 1)))
+
+    gc.callbacks.append(look)
+    try:
+        async with spared(lambda: 1):
+            kept = [[] for _ in range(200_000)]
+    finally:
+        gc.callbacks.remove(look)
+    assert max(walked) < len(kept) / 4
+
+
 async def test_afterwards_the_collector_is_as_it_was():
     before = gc.get_threshold()
     async with spared(lambda: 0):
