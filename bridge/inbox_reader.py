@@ -53,7 +53,7 @@ class InboxReader:
                     self._lost = False
                     yield Lost()
                 if letter is not None:
-                    next_at_s = self.read_at_s + READS_APART_S
+                    next_at_s = self.read_at_s + READS_APART_S  # an echo alone puts off no read
                     yield letter
             if self._lost:
                 self._lost = False

@@ -14,6 +14,7 @@ from bridge.errors import (
 )
 from bridge.events import Completed, Delta, Failed, Finished, Started
 from bridge.messages import MessageChunk, MessageEnd, MessageStart, MessageStatus, NewMessage
+from bridge.stores.redis import FIRST_WORDS
 
 
 def now():
@@ -41,6 +42,21 @@ async def test_the_users_own_message_and_the_status_come_before_the_backend_answ
         assert device.heard[0].role == "user"
         assert device.statuses == ["thinking"]
     await bench.relay.drain(0.1)
+
+
+async def test_the_first_text_is_among_the_batches_that_wait_for_no_other():
+    script = [Pause(1), Started("m-1"), Pause(1), Delta("Hel"), Pause(1), Delta("lo"), Finished()]
+    bench = Bench(FakeBackend(script))
+    append, numbers = bench.journal.append, []
+
+    def seen(turn_id, epoch, batch):
+        numbers.extend(batch.number for each in batch.messages if isinstance(each, MessageChunk))
+        return append(turn_id, epoch, batch)
+
+    bench.journal.append = seen
+    await bench.send(await bench.device())
+    await bench.idle()
+    assert numbers[0] <= FIRST_WORDS < numbers[1]
 
 
 async def test_a_device_hears_what_it_said_at_connect():
