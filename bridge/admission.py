@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from bridge.due import Due
 from bridge.errors import RequestCode, RequestError
 from bridge.events import Id
 from bridge.identity import Authenticator, Identity, Membership, Removal
@@ -49,6 +50,7 @@ class _Rules:
     wall: Callable[[], float]
     user_events: TokenBuckets
     telemetry: Telemetry
+    expiries: "Due[Pass]"
 
 
 class Pass:
@@ -67,6 +69,7 @@ class Pass:
         self._over: RequestCode | None = None
         self._events = TokenBucket(rules.limits.events_per_second, rules.limits.events_burst, now_s)
         self._offences = TokenBucket(OFFENCES_PER_SECOND, OFFENCES_BURST, now_s)
+        rules.expiries.add(self, identity.expires_at_s)
 
     def __repr__(self) -> str:
         return f"<Pass {len(self.rooms)} rooms{f', over: {self._over}' if self._over else ''}>"
@@ -124,7 +127,10 @@ class Pass:
         identity = await self._rules.authenticator.identify(token)
         if identity.user != self.identity.user:
             raise _refusal("unauthorized")
+        self._rules.expiries.remove(self, self.identity.expires_at_s)
         self.identity = identity
+        if self._over is None:
+            self._rules.expiries.add(self, identity.expires_at_s)
         for room_id in list(self.rooms):
             if not await self._rules.members.allow(identity, room_id):
                 self.lose(room_id)
@@ -144,6 +150,7 @@ class Pass:
     def close(self) -> None:
         """Give back what the device held, however it went."""
         self._over = self._over or "unauthorized"
+        self._rules.expiries.remove(self, self.identity.expires_at_s)
         self._closed(self)
 
     def _has_expired(self) -> bool:
@@ -176,7 +183,7 @@ class Admission:
     ) -> None:
         members = Members(membership, clock.monotonic_s, removal_s=limits.removal_s)
         user_events = TokenBuckets(limits.events_per_second, limits.events_burst)
-        self._rules = _Rules(authenticator, members, limits, clock, wall, user_events, telemetry)
+        self._rules = _Rules(authenticator, members, limits, clock, wall, user_events, telemetry, Due())
         self._telemetry = telemetry
         self._addresses = Places(limits.connections_per_address)
         self._users = Places(limits.connections_per_user)
@@ -250,7 +257,7 @@ class Admission:
 
     async def sweep(self) -> None:
         """Do so once. An answer half as old as it may be is asked for anew, so a removal is known in time."""
-        for each in list(self._passes):
+        for each in self._rules.expiries.take(self._rules.wall()):
             each.expire()
         if not self._rules.members.lasts_s:
             return

@@ -32,6 +32,7 @@ _KINDS: dict[str, type[Message]] = {
 }
 _read = json.JSONDecoder().raw_decode  # `decode` looks for white space on both sides besides
 TURNS_REMEMBERED = 1024
+_CHUNK = "chunk"
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 _FIELDS = {kind: attrgetter(*(each.name for each in fields(kind))) for kind in _NAMES if is_dataclass(kind)}
 _as_json = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make an encoder each time
@@ -51,8 +52,10 @@ def decode(text: str | bytes) -> list[Message]:
         said, end = _read(text)
         if end != len(text):
             raise ValueError("unable to read kept messages; something stands behind them")
+        if len(said) == 1 and said[0][0] == _CHUNK:
+            return [MessageChunk._make(said[0][1:])]  # nearly every batch
         return [_message(*each) for each in said]
-    except (TypeError, KeyError, RecursionError) as exc:
+    except (TypeError, LookupError, RecursionError) as exc:
         raise ValueError("unable to read kept messages; they are of another make") from exc
 
 

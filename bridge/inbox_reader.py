@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -12,11 +12,15 @@ from bridge.letters import Anew, Batch, Letter, Lost, Ordered, Said, StopWanted
 from bridge.redis_client import BACK_OFF_S, BLOCK_S, TROUBLE, RedisClient
 
 LETTERS_AT_ONCE = 500
-READS_APART_S = 0.016
-"""Reads are no closer than this, a frame of a display: to wake up costs as much as to take a few letters."""
+READS_APART_S, BUSY_APART_S = 0.016, 0.033
+"""Reads are no closer than this, a frame of a display, and two behind a read that brought several letters.
+
+To wake up twice, for the pause and for the answer, costs as much as to take ten letters.
+"""
 ROOMS_KNOWN = 4096
 
-Fields = dict[bytes, bytes]
+Fields = Sequence[bytes]
+"""Names and values in turn, as they were written: the number first, the kind, then what the letter says."""
 _room_id = lru_cache(ROOMS_KNOWN)(json.loads)  # most letters are of rooms that spoke a moment ago
 
 
@@ -41,7 +45,7 @@ class InboxReader:
         while True:
             try:
                 entries = await self._next_entries()
-                pause_s, next_at_s = BACK_OFF_S[0], 0.0
+                pause_s, apart_s = BACK_OFF_S[0], 0.0
             except TROUBLE:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, BACK_OFF_S[1])
@@ -53,12 +57,12 @@ class InboxReader:
                     self._lost = False
                     yield Lost()
                 if letter is not None:
-                    next_at_s = self.read_at_s + READS_APART_S  # an echo alone puts off no read
+                    apart_s = BUSY_APART_S if apart_s else READS_APART_S  # an echo alone puts off no read
                     yield letter
             if self._lost:
                 self._lost = False
                 yield Lost()
-            if (early_s := next_at_s - time.monotonic()) > 0:
+            if apart_s and (early_s := self.read_at_s + apart_s - time.monotonic()) > 0:
                 await asyncio.sleep(early_s)
 
     async def _next_entries(self) -> list[tuple[bytes, Fields]]:
@@ -88,11 +92,11 @@ class InboxReader:
 
     def _letter(self, fields: Fields) -> Letter | None:
         try:
-            number = int(fields[b"letter"])
+            number, kind = int(fields[1]), fields[3]
             self._lost = self._lost or (self._number is not None and number != self._number + 1)
             self._number = number
-            return None if fields[b"kind"] == b"echo" else _read(fields)
-        except (KeyError, ValueError, RecursionError):
+            return None if kind == b"echo" else _read(kind, fields[5::2])
+        except (IndexError, ValueError, RecursionError):
             self.unreadable += 1
             return None
 
@@ -101,20 +105,25 @@ def _entries(found: Any) -> list[tuple[bytes, Fields]]:
     """Return what a stream gave; RESP3 names it by a key, RESP2 by the first of two."""
     if not found:
         return []
-    said = next(iter(found.values())) if isinstance(found, dict) else found[0][1]
-    return [(entry_id, dict(zip(flat[::2], flat[1::2], strict=True))) for entry_id, flat in said]
+    said: list[tuple[bytes, Fields]] = next(iter(found.values())) if isinstance(found, dict) else found[0][1]
+    return said
 
 
-def _read(fields: Fields) -> Letter:
-    match fields[b"kind"]:
+def _read(kind: bytes, values: Sequence[bytes]) -> Letter:
+    """Return what a letter of this make says; what stands behind is of a later one."""
+    match kind:
         case b"said":
-            batch = Batch(int(fields[b"number"]), codec.decode(fields[b"batch"]), fields[b"ended"] == b"1")
-            return Said(fields[b"turn"].decode(), _room_id(fields[b"room"]), batch)
+            room, turn, number, ended, batch, *_ = values
+            said = Batch(int(number), codec.decode(batch), ended == b"1")
+            return Said(turn.decode(), _room_id(room), said)
         case b"anew":
-            return Anew(fields[b"turn"].decode(), _room_id(fields[b"room"]))
+            room, turn, *_ = values
+            return Anew(turn.decode(), _room_id(room))
         case b"stop":
-            return StopWanted(fields[b"turn"].decode())
+            turn, *_ = values
+            return StopWanted(turn.decode())
         case b"ordered":
-            return Ordered(fields[b"node"].decode(), fields[b"order"].decode())
-        case kind:
+            node, order, *_ = values
+            return Ordered(node.decode(), order.decode())
+        case _:
             raise ValueError(f"unable to read a letter; its kind {kind!r} is unknown")

@@ -221,12 +221,12 @@ class Room:
         self, turn: Transcript, heard_seq: int | None, messages: Sequence[Message], *, ended: bool
     ) -> None:
         """Tell every device what ``turn`` says behind ``heard_seq``; who lags, only what is no text."""
+        knowing = turn.turn_id in self._ahead
         alone = messages[0] if len(messages) == 1 else None
-        if isinstance(alone, MessageChunk) and alone.seq > 1 and turn.turn_id not in self._ahead:
+        if isinstance(alone, MessageChunk) and alone.seq > 1 and not knowing:
             devices: Iterable[Device] = self._written(alone)
         else:
             devices = self.seats
-        knowing = turn.turn_id in self._ahead
         keep_up = []
         for device in devices:
             seat = self.seats[device]
@@ -253,7 +253,7 @@ class Room:
         others = self._broadcast.others
         if untold or (others and any(device.way for device in others)):
             self._broadcast = None
-        return [*others, *untold]
+        return [*others, *untold] if others else untold
 
     def _end_turn(self, turn: Transcript) -> None:
         del self.running[turn.turn_id]

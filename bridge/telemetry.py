@@ -29,9 +29,7 @@ def configure_logs(**always: object) -> None:
             else structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(
-            sys.stderr
-        ),  # a line in one piece: others write there too
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),  # a line in one piece: others write too
     )
 
 

@@ -94,7 +94,10 @@ class Transcript:
             return Applied.DUPLICATE if number <= self.number else Applied.GAP
         self.number = number
         for message in messages:
-            self.apply(message)
+            if isinstance(message, MessageChunk):  # nearly all are
+                self._apply_chunk(message)
+            else:
+                self.apply(message)
         return Applied.APPLIED
 
     def apply(self, message: Message) -> Applied:

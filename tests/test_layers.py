@@ -17,6 +17,7 @@ CORE = {
     "bridge.facts",
     "bridge.alerts",
     "bridge.broadcast",
+    "bridge.due",
     "bridge.figures",
     "bridge.guard",
     "bridge.framing",

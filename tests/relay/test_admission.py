@@ -341,6 +341,19 @@ async def test_a_newer_token_of_the_same_user_goes_on():
     assert not await door.admission.is_of(admitted, None)
 
 
+async def test_a_newer_token_counts_from_then_on_and_who_is_gone_is_not_told():
+    door = Door()
+    longer, shorter, gone = [await door.admit(f"{user} until 1010") for user in ("ann", "bob", "eve")]
+    await longer.renew("ann until 1030")
+    await shorter.renew("bob until 1005")
+    gone.close()
+    for now_s, ended in ((1004, 0), (1005, 1), (1029, 1), (1030, 2)):
+        door.clock.now_s = now_s
+        await door.admission.sweep()
+        assert len(door.ended) == ended
+    assert not len(door.admission._rules.expiries)
+
+
 async def test_it_sweeps_until_it_is_cancelled():
     door = Door()
     await door.admit("ann until 1010")

@@ -295,6 +295,30 @@ async def test_what_comes_behind_a_letter_waits_for_the_next_read_and_behind_an_
     await asyncio.gather(later, return_exceptions=True)
 
 
+async def test_what_comes_behind_several_letters_of_one_read_waits_longer_than_behind_one(nodes, monkeypatch):
+    monkeypatch.setattr("bridge.inbox_reader.READS_APART_S", 0.001)
+    monkeypatch.setattr("bridge.inbox_reader.BUSY_APART_S", 60.0)
+    one, two, client = await nodes("one"), await nodes("two"), nodes.client()
+    heard = two.letters()
+    async with asyncio.timeout(10):
+        for order in ("1", "2"):
+            one.order(order)
+            assert (await anext(heard)).order == order
+        before = await client.commands.xlen(f"{nodes.prefix}inbox:two")
+        one.order("3")
+        one.order("4")
+        while await client.commands.xlen(f"{nodes.prefix}inbox:two") < before + 2:
+            await asyncio.sleep(0.01)  # nobody reads meanwhile
+        assert [(await anext(heard)).order for _ in range(2)] == ["3", "4"]
+    one.order("5")
+    later = asyncio.ensure_future(anext(heard))
+    done, _ = await asyncio.wait({later}, timeout=0.3)
+    assert not done
+    later.cancel()
+    await asyncio.gather(later, return_exceptions=True)
+    await client.close()
+
+
 async def test_too_much_that_waits_for_other_nodes_is_refused(nodes, monkeypatch):
     monkeypatch.setattr("bridge.outbox.WAITING_LIMIT_BYTES", 10)
     one, two = await nodes("one"), await nodes("two")
@@ -312,17 +336,23 @@ async def test_a_letter_that_cannot_be_read_is_skipped_and_counted(nodes):
     one, two = await nodes("one"), await nodes("two")
     await two.enter("room")
     client = nodes.client()
+    said = {"room": "1", "turn": "t", "number": "1", "ended": "0"}
+    counted = int(await client.commands.hget(f"{nodes.prefix}node:two", "letters"))
+    await client.commands.delete(f"{nodes.prefix}inbox:two")  # the echo of its first beat
     for fields in (
         {"kind": "said"},
-        {"kind": "said", "turn": "t", "number": "1", "ended": "0", "room": "1", "batch": "[[1]]"},
+        {"letter": counted - 4, "kind": "said", "room": "1", "turn": "t"},
+        {"letter": counted - 3, "kind": "said", **said, "batch": "[[1]]"},
+        {"letter": counted - 2, "kind": "said", **said, "batch": "[[]]"},
+        {"letter": counted - 1, "kind": "said", **said, "batch": '[["chunk","r",1,2]]'},
+        {"letter": counted, "kind": "new"},
         {"x": "y"},
-        {"kind": "new"},
     ):
         await client.commands.xadd(f"{nodes.prefix}inbox:two", fields)
     await say(one, "room", [NewMessage("r", "room", "u", "user", "ok", "now")])
     (letter,) = await letters(two, 1)
     assert letter.batch.messages[0].content == "ok"
-    assert two._reader.unreadable == 4
+    assert two._reader.unreadable == 7
     await client.close()
 
 
