@@ -103,8 +103,10 @@ class Broadcast(Generic[D]):
             way = device.way
             if way is None:
                 self.others.append(device)
+            elif (kind := kinds.get(way.kind)) is not None:
+                kind.add(device, way)
             else:
-                kinds.setdefault(way.kind, _Kind(way)).add(device, way)
+                kinds[way.kind] = _Kind(way, [device], [way.transport])
         self._kinds = list(kinds.values())
 
     def tell(self, chunk: MessageChunk) -> list[D]:

@@ -19,8 +19,8 @@ To wake up twice, for the pause and for the answer, costs as much as to take ten
 """
 ROOMS_KNOWN = 4096
 
-Fields = Sequence[bytes]
-"""Names and values in turn, as they were written: the number first, the kind, then what the letter says."""
+Entry = tuple[bytes, Sequence[bytes]]
+"""Its id, then names and values in turn, as they were written: the number first, the kind, what it says."""
 _room_id = lru_cache(ROOMS_KNOWN)(json.loads)  # most letters are of rooms that spoke a moment ago
 
 
@@ -50,9 +50,11 @@ class InboxReader:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, BACK_OFF_S[1])
                 continue
-            for entry_id, fields in entries:
+            for entry_id, number, letter in self._decoded(entries):
                 self._last = entry_id
-                letter = self._letter(fields)
+                if number is not None:
+                    self._lost = self._lost or (self._number is not None and number != self._number + 1)
+                    self._number = number
                 if self._lost:
                     self._lost = False
                     yield Lost()
@@ -65,7 +67,7 @@ class InboxReader:
             if apart_s and (early_s := self.read_at_s + apart_s - time.monotonic()) > 0:
                 await asyncio.sleep(early_s)
 
-    async def _next_entries(self) -> list[tuple[bytes, Fields]]:
+    async def _next_entries(self) -> list[Entry]:
         """Wait for letters; where none comes, look whether one should have."""
         entries = await self._entries(round(BLOCK_S * 1000))
         if entries or self._number is None:
@@ -82,7 +84,7 @@ class InboxReader:
         top = await self._redis.whole(reader.xrevrange(self._inbox, count=1))
         self._last, self._number, self._lost = top[0][0] if top else b"0-0", None, True
 
-    async def _entries(self, block_ms: int | None) -> list[tuple[bytes, Fields]]:
+    async def _entries(self, block_ms: int | None) -> list[Entry]:
         blocks = () if block_ms is None else ("BLOCK", block_ms)
         read = ("XREAD", "COUNT", LETTERS_AT_ONCE, *blocks, "STREAMS", self._inbox, self._last)
         entries = _entries(await self._redis.wait(*read))
@@ -90,22 +92,28 @@ class InboxReader:
             self.oldest_ms, self.read_at_s = int(entries[0][0].partition(b"-")[0]), time.monotonic()
         return entries
 
-    def _letter(self, fields: Fields) -> Letter | None:
-        try:
-            number, kind = int(fields[1]), fields[3]
-            self._lost = self._lost or (self._number is not None and number != self._number + 1)
-            self._number = number
-            return None if kind == b"echo" else _read(kind, fields[5::2])
-        except (IndexError, ValueError, RecursionError):
-            self.unreadable += 1
-            return None
+    def _decoded(self, entries: list[Entry]) -> list[tuple[bytes, int | None, Letter | None]]:
+        """Return the id of each entry, the number of its letter, and what it says, as far as it can be read.
+
+        All are read before the first is heard: what a device is written to between two takes their caches.
+        """
+        decoded = []
+        for entry_id, fields in entries:
+            number = letter = None
+            try:
+                number, kind = int(fields[1]), fields[3]
+                letter = None if kind == b"echo" else _read(kind, fields[5::2])
+            except (IndexError, ValueError, RecursionError):
+                self.unreadable += 1
+            decoded.append((entry_id, number, letter))
+        return decoded
 
 
-def _entries(found: Any) -> list[tuple[bytes, Fields]]:
+def _entries(found: Any) -> list[Entry]:
     """Return what a stream gave; RESP3 names it by a key, RESP2 by the first of two."""
     if not found:
         return []
-    said: list[tuple[bytes, Fields]] = next(iter(found.values())) if isinstance(found, dict) else found[0][1]
+    said: list[Entry] = next(iter(found.values())) if isinstance(found, dict) else found[0][1]
     return said
 
 

@@ -32,7 +32,7 @@ class Encoder:
     def frame(self, message: Message) -> bytes:
         """Return the websocket frame of ``message``, the same object for every device."""
         if message is not self._framed:
-            self._frame, self._framed = frame("4" + self._text(message)), message
+            self._frame, self._framed = frame(f"4{self._text(message)}"), message
         return self._frame
 
     def packet(self, message: Message) -> Any:
@@ -51,9 +51,10 @@ class Encoder:
         if not isinstance(message, MessageChunk) or message.from_seq is not None:
             name = event_name(message)
             return "2" + _json([self._names.get(name, name), payload(message)])
-        names = (message.request_id, message.room_id, message.message_id)
+        request_id, room_id, message_id, seq, delta, _ = message
+        names = request_id, room_id, message_id
         head = self._heads.get(names) or self._head(names)
-        return f'{head},"seq":{message.seq},"delta":{encode_basestring(message.delta)}}}]'
+        return f'{head},"seq":{seq},"delta":{encode_basestring(delta)}}}]'
 
     def _head(self, names: tuple[Any, ...]) -> str:
         if len(self._heads) >= TURNS_REMEMBERED:

@@ -8,6 +8,7 @@ GOODBYE_S = 0.3
 """How long a client that is sent away may take to close the connection itself."""
 
 _TEXT, _BINARY = 0x81, 0x82
+_head_of_medium, _head_of_large = struct.Struct("!BBH").pack, struct.Struct("!BBQ").pack
 _CLOSE_FRAME = b"\x88\x02" + struct.pack("!H", 1000)
 
 
@@ -18,8 +19,8 @@ def frame(data: str | bytes) -> bytes:
     if size < 126:  # noqa: PLR2004  (the standard's figures)
         return bytes((opcode, size)) + body
     if size < 65536:  # noqa: PLR2004
-        return struct.pack("!BBH", opcode, 126, size) + body
-    return struct.pack("!BBQ", opcode, 127, size) + body
+        return _head_of_medium(opcode, 126, size) + body
+    return _head_of_large(opcode, 127, size) + body
 
 
 class Line:
