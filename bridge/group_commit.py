@@ -18,9 +18,12 @@ SENT_EARLY = 64
 answers are there when the turn is over. All of them at its end would be answered a whole turn later."""
 ROUND_TRIPS = 16
 """So many may be under way: one alone would take as long as a turn of a busy event loop."""
-GATHER_S = 0.002
-"""Round trips are no closer than this: where many turns append, each would else leave alone. It is half a
-frame of a display, which nobody sees; but the first words of a turn do not wait for it."""
+GATHER_S, NODES_MINDED = 0.002, 4
+"""Round trips are no closer than the first for each node that shares the server, of so many at most.
+
+Where many turns append, each would else leave alone; and all nodes together ask no more than one would. It is
+half a frame of a display at most, which nobody sees; but the first words of a turn do not wait.
+"""
 
 _APPENDED = {(each.value.encode(), stop): Appended(each, bool(stop)) for each in Kept for stop in (0, 1)}
 
@@ -40,6 +43,8 @@ class GroupCommit:
     """
 
     def __init__(self, client: RedisClient) -> None:
+        self.nodes = 1
+        """How many share the server, this one among them."""
         self._redis = client
         self._waiting: list[_Waiting] = []
         self._sent = self._undecided = 0  # of those at its front: are on their way, were not decided
@@ -106,7 +111,8 @@ class GroupCommit:
 
     def _send_soon(self) -> None:
         if self._round_trips < ROUND_TRIPS:
-            wait_s = 0.0 if self._urgent else self._sent_at_s + GATHER_S - self._loop.time()
+            apart_s = GATHER_S * min(self.nodes, NODES_MINDED)
+            wait_s = 0.0 if self._urgent else self._sent_at_s + apart_s - self._loop.time()
             self._is_next_due, self._gathers = True, wait_s > 0
             self._send_in(wait_s)
 

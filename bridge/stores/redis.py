@@ -229,7 +229,7 @@ class RedisStore:
         times = (round(HEARTBEAT_S * 1000), self._inbox_ms, round(ROOM_TTL_S * 1000), INBOX_LENGTH)
         asked_at_s = time.monotonic()
         try:
-            born, now_ms, missing, expired = await self._redis.run(
+            born, now_ms, missing, expired, self._appends.nodes = await self._redis.run(
                 "live", self._prefix, self._node_id, *times, *rooms
             )
         except StoreUnavailable:

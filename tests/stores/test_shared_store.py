@@ -456,6 +456,28 @@ async def test_the_first_words_of_a_turn_wait_for_no_other_and_bring_those_that_
         assert (await later).kept is Kept.OK
 
 
+async def test_the_more_nodes_live_the_longer_their_appends_gather(nodes, monkeypatch):
+    monkeypatch.setattr("bridge.group_commit.GATHER_S", 0.2)
+    one, client = await nodes("one"), nodes.client()
+    await one.claim(claim())
+    said = batches(FIRST_WORDS + 2)
+    for batch in said[:FIRST_WORDS]:
+        await one.append("t-1", 1, batch)
+    await client.commands.sadd(f"{nodes.prefix}nodes:", "dead")
+    await one.beat()
+    assert one._appends.nodes == 1
+    two = await nodes("two")
+    await two.beat()
+    await one.beat()
+    assert one._appends.nodes == 2
+    assert not await client.commands.sismember(f"{nodes.prefix}nodes:", "dead")
+    await one.append("t-1", 1, said[FIRST_WORDS])
+    sent_at_s = one._appends._sent_at_s
+    await one.append("t-1", 1, said[FIRST_WORDS + 1])
+    assert one._appends._sent_at_s - sent_at_s >= 0.39
+    await client.close()
+
+
 async def test_a_beat_that_saw_no_expired_lease_saves_the_question(nodes, monkeypatch):
     monkeypatch.setattr("bridge.stores.redis.FRESH_S", 60.0)
     one, two = await nodes("one", lease_s=60.0), await nodes("two")

@@ -1,7 +1,7 @@
 -- Say that this node lives, and that it still holds rooms; it hears itself, so that it knows that it hears.
 -- ARGV: prefix, node, heartbeat ms, inbox ms, room ttl ms, inbox length, then rooms
--- Returns when this life began, the time in ms, how many of the rooms are no longer held, and 1 where a lease has
--- expired, else 0.
+-- Returns when this life began, the time in ms, how many of the rooms are no longer held, 1 where a lease has expired,
+-- else 0, and how many nodes live.
 local ECHO_MS = 400 -- every beat would wake its node up twice more
 
 local p, node, t = ARGV[1], ARGV[2], redis.call('TIME')
@@ -24,4 +24,12 @@ for i = 7, #ARGV do
   redis.call('PEXPIRE', nodes, ARGV[5])
 end
 local expired = redis.call('ZRANGEBYSCORE', p .. 'leases', '-inf', now_ms, 'LIMIT', 0, 1)
-return { redis.call('HGET', life, 'born'), now_ms, missing, #expired }
+local alive = 0
+for _, other in ipairs(redis.call('SMEMBERS', p .. 'nodes:')) do
+  if redis.call('EXISTS', p .. 'node:' .. other) == 1 then
+    alive = alive + 1
+  else
+    redis.call('SREM', p .. 'nodes:', other)
+  end
+end
+return { redis.call('HGET', life, 'born'), now_ms, missing, #expired, alive }
