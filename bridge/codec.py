@@ -32,8 +32,8 @@ _KINDS: dict[str, type[Message]] = {
 }
 _read = json.JSONDecoder().raw_decode  # `decode` looks for white space on both sides besides
 TURNS_REMEMBERED = 1024
-_CHUNK = "chunk"
 _NAMES = {kind: name for name, kind in _KINDS.items()}
+_CHUNK = _NAMES[MessageChunk]
 _FIELDS = {kind: attrgetter(*(each.name for each in fields(kind))) for kind in _NAMES if is_dataclass(kind)}
 _as_json = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make an encoder each time
 

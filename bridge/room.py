@@ -253,7 +253,7 @@ class Room:
         others = self._broadcast.others
         if untold or (others and any(device.way for device in others)):
             self._broadcast = None
-        return [*others, *untold] if others else untold
+        return [*others, *untold]
 
     def _end_turn(self, turn: Transcript) -> None:
         del self.running[turn.turn_id]

@@ -49,6 +49,15 @@ async def no_more(store, count):
     return await letters(store, count) + await letters(store, 1, within_s=0.3)
 
 
+async def rests(heard):
+    """Return whether a reader that is under way gives nothing for a moment; it is of no more use then."""
+    later = asyncio.ensure_future(anext(heard))
+    done, _ = await asyncio.wait({later}, timeout=0.3)
+    later.cancel()
+    await asyncio.gather(later, return_exceptions=True)
+    return not done
+
+
 async def test_what_a_node_appends_reaches_the_others_of_the_room_once_and_not_itself(nodes):
     one, two, three = await nodes("one"), await nodes("two"), await nodes("three")
     await one.claim(claim())
@@ -288,11 +297,7 @@ async def test_what_comes_behind_a_letter_waits_for_the_next_read_and_behind_an_
         one.order("1")
         assert await first == Ordered("one", "1")
     one.order("2")
-    later = asyncio.ensure_future(anext(heard))
-    done, _ = await asyncio.wait({later}, timeout=0.3)
-    assert not done
-    later.cancel()
-    await asyncio.gather(later, return_exceptions=True)
+    assert await rests(heard)
 
 
 async def test_what_comes_behind_several_letters_of_one_read_waits_longer_than_behind_one(nodes, monkeypatch):
@@ -311,11 +316,7 @@ async def test_what_comes_behind_several_letters_of_one_read_waits_longer_than_b
             await asyncio.sleep(0.01)  # nobody reads meanwhile
         assert [(await anext(heard)).order for _ in range(2)] == ["3", "4"]
     one.order("5")
-    later = asyncio.ensure_future(anext(heard))
-    done, _ = await asyncio.wait({later}, timeout=0.3)
-    assert not done
-    later.cancel()
-    await asyncio.gather(later, return_exceptions=True)
+    assert await rests(heard)
     await client.close()
 
 

@@ -1,5 +1,6 @@
 -- Stands before every script: how a letter reaches the inbox of a node, or of all other nodes of a room, and how
--- servers that are no bridges hear of it. Letters are numbered, so that their reader knows when some are lost.
+-- servers that are no bridges hear of it. Letters are numbered, so that their reader knows when some are lost; it reads
+-- their fields by position, so whatever a kind of letter comes to say more stands behind what it says now.
 
 local ENDED_LATELY_MS = 30000
 
