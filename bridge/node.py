@@ -12,7 +12,12 @@ from bridge.relay import Relay
 from bridge.rooms import Rooms
 from bridge.transcript import Applied, Transcript
 
-BEATS_PER_LEASE = 8
+BEAT_S, BEATS_PER_LEASE = 0.4, 5
+"""Heartbeats are so far apart, closer where leases are short; each a quarter earlier or later.
+
+So what a dead owner leaves is seen half a second after its lease at the latest, and a living one has time to
+renew its own when a beat is lost. More of them would be most of what an idle process does.
+"""
 ROUND_S = 1.0
 """So far apart every room and turn is looked at: with each beat it was a fifth of what 1 000 rooms cost."""
 DEAF_S = 3.0
@@ -45,7 +50,7 @@ class Node:
         self._sockets = sockets
         self._telemetry = telemetry
         self._clock = clock
-        self._beat_s = lease_s / BEATS_PER_LEASE
+        self._beat_s = min(BEAT_S, lease_s / BEATS_PER_LEASE)
         self._silent_s = silent_s
         self._lost = False
         self._progress: dict[str, tuple[int, float]] = {}

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+from operator import sub
 
 import pytest
 from fakes import HANG, Bench, FakeBackend, Pause, answer
@@ -11,7 +12,7 @@ from bridge.events import Completed, Delta, Finished, Position, Started
 from bridge.facts import Happening
 from bridge.letters import Anew, Batch, Lost, Ordered, Said, StopWanted
 from bridge.messages import MessageChunk, MessageEnd, MessageStart, NewMessage
-from bridge.node import BEATS_PER_LEASE, ROUND_S, Node
+from bridge.node import BEAT_S, ROUND_S, Node
 from bridge.ports import Appended, Claim, Entered, Kept, Prompt, Taken
 from bridge.stores.memory import MemoryInbox, MemoryJournal
 from bridge.transcript import Transcript
@@ -84,6 +85,7 @@ class ChosenInbox(MemoryInbox):
         self.left = []
         self.lives = True
         self.down = False
+        self.beaten_at_s = []
         self.queue = asyncio.Queue()
 
     async def enter(self, room_id):
@@ -96,6 +98,7 @@ class ChosenInbox(MemoryInbox):
         self.left.append(room_id)
 
     async def beat(self):
+        self.beaten_at_s.append(now())
         return self.lives
 
     async def letters(self):
@@ -113,7 +116,7 @@ class ObedientSockets:
         self.obeyed.append((sender, order))
 
 
-def many(backend, **limits):
+def many(backend, *, lease_s=2.0, **limits):
     bench = Bench(backend, journal=ChosenJournal, inbox=ChosenInbox(), **limits)
     bench.sockets = ObedientSockets()
     bench.node = Node(
@@ -125,7 +128,7 @@ def many(backend, **limits):
         telemetry=bench.facts,
         clock=bench.clock,
         silent_s=SILENT_S,
-        lease_s=2.0,
+        lease_s=lease_s,
     )
     return bench
 
@@ -386,7 +389,18 @@ async def test_a_room_that_could_not_be_entered_is_entered_with_the_next_beat():
     await device.until(lambda d: d.of(MessageChunk))
     living.cancel()
     assert device.text == {"m-9": "Hello"}
-    assert now() - asked_at_s <= 1.25 * 2.0 / BEATS_PER_LEASE
+    assert now() - asked_at_s <= 1.25 * BEAT_S
+
+
+@pytest.mark.parametrize(("lease_s", "apart_s"), [(0.5, 0.125), (2.0, 0.5), (30.0, 0.5)])
+async def test_a_lease_has_time_for_a_lost_beat_and_is_seen_half_a_second_after_it_expired(lease_s, apart_s):
+    bench = many(FakeBackend([HANG]), lease_s=lease_s)
+    living = asyncio.create_task(bench.node.run())
+    await asyncio.sleep(10)
+    living.cancel()
+    at_s = bench.inbox.beaten_at_s
+    assert 0.6 * apart_s - 0.01 <= min(map(sub, at_s[1:], at_s))
+    assert max(map(sub, at_s[1:], at_s)) <= apart_s + 0.01
 
 
 async def test_an_empty_room_is_left_within_a_look_round():
@@ -412,7 +426,7 @@ async def test_rooms_are_looked_at_no_more_often_than_it_takes(monkeypatch):
     living = asyncio.create_task(bench.node.run())
     await asyncio.sleep(10)
     living.cancel()
-    assert 10 / (ROUND_S + 1.25 * 2.0 / BEATS_PER_LEASE) <= len(sweeps) <= 10 / ROUND_S + 1
+    assert 10 / (ROUND_S + 1.25 * BEAT_S) <= len(sweeps) <= 10 / ROUND_S + 1
 
 
 async def test_an_empty_room_is_left():

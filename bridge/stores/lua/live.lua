@@ -2,7 +2,7 @@
 -- ARGV: prefix, node, heartbeat ms, inbox ms, room ttl ms, inbox length, then rooms
 -- Returns when this life began, the time in ms, how many of the rooms are no longer held, 1 where a lease has expired,
 -- else 0, and how many nodes live.
-local ECHO_MS = 400 -- every beat would wake its node up twice more
+local ECHO_MS = 500 -- every beat would wake its node up once more; a second's silence makes its reader ask why
 
 local p, node, t = ARGV[1], ARGV[2], redis.call('TIME')
 local now = string.format('%.0f', t[1] * 1000000 + t[2])
