@@ -9,7 +9,7 @@ from typing import Any
 from bridge.cluster_adapter import in_fields, in_one_piece
 from bridge.javascript import as_json_or_packed, packed
 from bridge.node_cluster import UID, Channels
-from bridge.redis_client import BACK_OFF_S, BLOCK_S, TROUBLE, Ear, RedisClient
+from bridge.redis_client import BACK_OFF_S, BLOCK_S, TROUBLE, Ear, Entry, RedisClient, entries_in
 
 FOLLOW_S = 0.05
 """How often it is looked which rooms there are: so late is heard at first what is emitted to a new one."""
@@ -51,7 +51,7 @@ class ShardedLine:
     async def say(self, uid: str, message: Mapping[str, Any]) -> None:
         """Say something to one server. Raises `ClusterMalformed` and `StoreUnavailable`."""
         channel, said = self._channels.of_server(uid), as_json_or_packed(message)
-        await self._redis.ask(lambda: self._redis.commands.spublish(channel, said))
+        await self._redis.call("SPUBLISH", channel, said)
 
 
 class StreamsLine:
@@ -59,6 +59,7 @@ class StreamsLine:
 
     def __init__(self, client: RedisClient, channels: Channels) -> None:
         self._redis = client
+        self._line = client.waiting_line()
         self._channels = channels
 
     async def channel(self) -> AsyncIterator[Reading]:
@@ -72,29 +73,27 @@ class StreamsLine:
         last, pause_s = b"", BACK_OFF_S[0]
         while True:
             try:
-                last = last or await self._redis.whole(self._top())
-                entries = await self._redis.whole(self._behind(last))
+                last = last or await self._top()
+                entries = await self._behind(last)
                 pause_s = BACK_OFF_S[0]
             except TROUBLE:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, BACK_OFF_S[1])
                 continue
-            for last, fields in entries:  # noqa: B007  (it is where the next read begins)
+            for last, values in entries:  # noqa: B007  (it is where the next read begins)
+                fields = dict(zip(values[::2], values[1::2], strict=False))
                 if fields.get(b"uid") != UID.encode():
                     yield partial(in_fields, fields)
 
     async def say(self, uid: str, message: Mapping[str, Any]) -> None:
         """Say something to one server. Raises `ClusterMalformed` and `StoreUnavailable`."""
         channel, said = self._channels.of_server(uid), packed(message)
-        await self._redis.ask(lambda: self._redis.commands.publish(channel, said))
+        await self._redis.call("PUBLISH", channel, said)
 
     async def _top(self) -> bytes:
-        reader: Any = self._redis.reader
-        top = await reader.xrevrange(self._channels.prefix, count=1)
+        top = await self._line.call("XREVRANGE", self._channels.prefix, "+", "-", "COUNT", 1)
         return bytes(top[0][0]) if top else b"0-0"
 
-    async def _behind(self, last: bytes) -> list[tuple[bytes, Mapping[bytes, bytes]]]:
-        reader: Any = self._redis.reader
-        stream, block_ms = {self._channels.prefix: last}, round(BLOCK_S * 1000)
-        found = await reader.xread(stream, count=ENTRIES_AT_ONCE, block=block_ms)
-        return list(found[0][1]) if found else []
+    async def _behind(self, last: bytes) -> list[Entry]:
+        blocks = ("COUNT", ENTRIES_AT_ONCE, "BLOCK", round(BLOCK_S * 1000))
+        return entries_in(await self._line.call("XREAD", *blocks, "STREAMS", self._channels.prefix, last))

@@ -8,7 +8,6 @@ import asyncio
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from bridge import node_answers, node_requests
@@ -168,8 +167,7 @@ class Everywhere:
 
     async def _servers(self) -> int:
         """Return how many servers listen to what is asked, ourselves among them."""
-        count = partial(self._redis.commands.pubsub_numsub, self._channels.request)
-        ((_, servers),) = await self._redis.ask(count)
+        _, servers = await self._redis.call("PUBSUB", "NUMSUB", self._channels.request)
         return int(servers)
 
     def _say(self, request: Request, request_id: str = "") -> None:

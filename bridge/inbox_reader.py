@@ -5,11 +5,10 @@ import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from functools import lru_cache
-from typing import Any
 
 from bridge import codec
 from bridge.letters import Anew, Batch, Letter, Lost, Ordered, Said, StopWanted
-from bridge.redis_client import BACK_OFF_S, BLOCK_S, TROUBLE, RedisClient
+from bridge.redis_client import BACK_OFF_S, BLOCK_S, TROUBLE, Entry, RedisClient, entries_in
 
 LETTERS_AT_ONCE = 500
 READS_APART_S, BUSY_APART_S = 0.016, 0.033
@@ -19,8 +18,6 @@ To wake up twice, for the pause and for the answer, costs as much as to take ten
 """
 ROOMS_KNOWN = 4096
 
-Entry = tuple[bytes, Sequence[bytes]]
-"""Its id, then names and values in turn, as they were written: the number first, the kind, what it says."""
 _room_id = lru_cache(ROOMS_KNOWN)(json.loads)  # most letters are of rooms that spoke a moment ago
 
 
@@ -30,7 +27,7 @@ class InboxReader:
     def __init__(self, client: RedisClient, *, inbox: str, life: str) -> None:
         self.unreadable = 0
         """How many letters could not be read."""
-        self._redis = client
+        self._line = client.waiting_line()
         self._inbox, self._life = inbox, life
         self._last = b"0-0"
         self._number: int | None = None
@@ -72,7 +69,7 @@ class InboxReader:
         entries = await self._entries(round(BLOCK_S * 1000))
         if entries or self._number is None:
             return entries
-        count = await self._redis.whole(self._redis.reader.hget(self._life, "letters"))
+        count = await self._line.call("HGET", self._life, "letters")
         entries = await self._entries(None)  # what was counted is here, if it is anywhere
         if not entries and (count is None or int(count) != self._number):
             await self._begin_anew()
@@ -80,14 +77,13 @@ class InboxReader:
 
     async def _begin_anew(self) -> None:
         """Go on behind what there is: after a failover the inbox may be an earlier one, or none."""
-        reader: Any = self._redis.reader
-        top = await self._redis.whole(reader.xrevrange(self._inbox, count=1))
+        top = await self._line.call("XREVRANGE", self._inbox, "+", "-", "COUNT", 1)
         self._last, self._number, self._lost = top[0][0] if top else b"0-0", None, True
 
     async def _entries(self, block_ms: int | None) -> list[Entry]:
         blocks = () if block_ms is None else ("BLOCK", block_ms)
         read = ("XREAD", "COUNT", LETTERS_AT_ONCE, *blocks, "STREAMS", self._inbox, self._last)
-        entries = _entries(await self._redis.wait(*read))
+        entries = entries_in(await self._line.call(*read))
         if entries:
             self.oldest_ms, self.read_at_s = int(entries[0][0].partition(b"-")[0]), time.monotonic()
         return entries
@@ -95,6 +91,7 @@ class InboxReader:
     def _decoded(self, entries: list[Entry]) -> list[tuple[bytes, int | None, Letter | None]]:
         """Return the id of each entry, the number of its letter, and what it says, as far as it can be read.
 
+        A letter is read by position: its number, its kind, then what it says, each behind its name.
         All are read before the first is heard: what a device is written to between two takes their caches.
         """
         decoded = []
@@ -107,14 +104,6 @@ class InboxReader:
                 self.unreadable += 1
             decoded.append((entry_id, number, letter))
         return decoded
-
-
-def _entries(found: Any) -> list[Entry]:
-    """Return what a stream gave; RESP3 names it by a key, RESP2 by the first of two."""
-    if not found:
-        return []
-    said: list[Entry] = next(iter(found.values())) if isinstance(found, dict) else found[0][1]
-    return said
 
 
 def _read(kind: bytes, values: Sequence[bytes]) -> Letter:

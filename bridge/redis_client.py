@@ -8,8 +8,9 @@ import contextlib
 import functools
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from importlib import resources
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from redis.asyncio import Redis
@@ -21,22 +22,25 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, Red
 from redis.maint_notifications import MaintNotificationsConfig
 
 from bridge.errors import SettingsError, StoreUnavailable
+from bridge.lasting_line import LastingLine
 from bridge.redis_line import RedisLine
 
 ANSWER_S, BLOCK_S = 1.0, 1.0
 """How long an answer, and a blocking read, may take; the reader's socket waits longer than it blocks."""
 BACK_OFF_S = (0.05, 0.25)
 """The first and the longest pause before what had no answer is asked again."""
-ASKED_AT_ONCE = 32
-"""So many questions may be on their way, each over a connection of its own; the others wait their turn."""
 CALLED_AT_ONCE = 128
-"""So many calls of scripts may be on their way, over one connection; the others wait their turn."""
+"""So many calls may be on their way, over one connection; the others wait their turn."""
 AWAKE_S = 0.25
 """So long is asked on when `ANSWER_S` has passed: it may have passed in a sleep of this process."""
 HEARD_AT_ONCE = 500
 OLDEST_VERSION = (6, 2)
 TROUBLE = (RedisError, OSError, TimeoutError)
 """What is raised when there is no answer, or one that says that there will be a better one later."""
+
+Entry = tuple[bytes, Sequence[bytes]]
+"""An entry of a stream: its id, then names and values in turn, as they were written."""
+T = TypeVar("T")
 
 _LATER = re.compile("NOSCRIPT|OOM|NOREPLICAS|LOADING|READONLY|MASTERDOWN|MISCONF|TRYAGAIN|BUSY")
 
@@ -57,59 +61,51 @@ class RedisClient:
         self.commands = _client(url, ANSWER_S)
         self.reader = _client(url, BLOCK_S + 2 * ANSWER_S)
         self._lines = _client(url, ANSWER_S)
-        self._waits: RedisLine | None = None
-        self._calls: asyncio.Future[RedisLine] | None = None
-        self._turn_to_ask = asyncio.Semaphore(ASKED_AT_ONCE)
-        self._turn_to_call = asyncio.Semaphore(CALLED_AT_ONCE)
-        self._shas: dict[str, asyncio.Future[str]] = {}
         self._asking: set[asyncio.Future[Any]] = set()
+        self._shas: dict[str, asyncio.Future[str]] = {}
+        self._calls = LastingLine(self.line, self._begun)
+        self._lasting = [self._calls]
+        self._turn_to_call = asyncio.Semaphore(CALLED_AT_ONCE)
 
     async def close(self) -> None:
         """Let what is asked be answered, or miss its deadline, and close all connections."""
         if self._asking:
             await asyncio.wait(self._asking, timeout=BLOCK_S + 2 * ANSWER_S)
-        await self._hang_up()
-        await _end(self._calls)
+        for line in self._lasting:
+            await line.close()
         for client in (self.commands, self.reader, self._lines):
             await _close(client)
 
     async def run(self, script: str, *arguments: Any) -> Any:
-        """Return what a script answers. Raises `StoreUnavailable`.
+        """Return what a script answers; as `call`."""
+        return await self._in_turn(partial(self._run, script, arguments))
+
+    async def call(self, *command: Any) -> Any:
+        """Return what the server says to a command. Raises `StoreUnavailable`.
 
         All calls go over one connection: with one for each, a burst would begin with making them. Who has
         waited in vain for a turn to call has cost the server nothing.
         """
+        return await self._in_turn(partial(self._call, *command))
 
-        async def in_turn() -> Any:
-            async with self._turn_to_call:
-                return await self._called(script, arguments)
-
-        return await self._asked_twice(in_turn)
-
-    async def _called(self, script: str, arguments: tuple[Any, ...]) -> Any:
-        line, sha = await self._calls_line(), await self.sha(script)
+    async def _run(self, script: str, arguments: tuple[Any, ...]) -> Any:
+        sha = await self.sha(script)
         try:
-            return await line.call("EVALSHA", sha, 0, *arguments)
+            return await self._call("EVALSHA", sha, 0, *arguments)
         except ResponseError as said:
-            if str(said).startswith("NOSCRIPT"):
-                self._shas.clear()
-                return await line.call("EVALSHA", await self.sha(script), 0, *arguments)
-            if not is_final(said):
+            if not _is_unknown(said):
+                raise
+            self._shas.clear()
+            return await self._call("EVALSHA", await self.sha(script), 0, *arguments)
+
+    async def _call(self, *command: Any) -> Any:
+        line = await self._calls.line()
+        try:
+            return await line.call(*command)
+        except ResponseError as said:
+            if not (is_final(said) or _is_unknown(said)):
                 line.lose()  # to a server that is no master any more
             raise
-
-    async def _calls_line(self) -> RedisLine:
-        """Return the connection of all calls; many may want it at one moment: it is made once."""
-        making = self._calls
-        if making is None or (making.done() and _is_bad(making)):
-            making = self._calls = asyncio.ensure_future(self._made_anew(making))
-            self._asking.add(making)
-            making.add_done_callback(self._asked)
-        return await asyncio.shield(making)
-
-    async def _made_anew(self, before: "asyncio.Future[RedisLine] | None") -> RedisLine:
-        await _end(before)
-        return await self.line()
 
     async def line(self) -> RedisLine:
         """Return a connection for commands that are answered at once.
@@ -118,49 +114,38 @@ class RedisClient:
         """
         return await self._line(self._lines, ANSWER_S)
 
-    async def wait(self, *command: Any) -> Any:
-        """Return the answer to a command that blocks for up to `BLOCK_S`, as the server says it.
+    def waiting_line(self) -> LastingLine:
+        """Return a connection for commands that block for up to `BLOCK_S`; it is closed with the others.
 
-        One at a time. Raises what is in `TROUBLE`; the next call connects anew.
+        Its calls raise what is in `TROUBLE`.
         """
-        if self._waits is None or self._waits.lost:
-            await self._hang_up()
-            self._waits = await self._line(self.reader, BLOCK_S + 2 * ANSWER_S)
-        line = self._waits
-        try:
-            return await line.call(*command)
-        except asyncio.CancelledError:
-            line.lose()  # what is still to come on it would be taken for the next answer
-            raise
+        line = LastingLine(self._made_to_wait, self._begun)
+        self._lasting.append(line)
+        return line
+
+    async def _made_to_wait(self) -> RedisLine:
+        return await self._line(self.reader, BLOCK_S + 2 * ANSWER_S)
 
     async def _line(self, client: Redis, answer_s: float) -> RedisLine:
         pool = client.connection_pool
         connection = await self.whole(pool.get_connection())  # type: ignore[no-untyped-call]
         return RedisLine(connection, pool, answer_s=answer_s)
 
-    async def _hang_up(self) -> None:
-        line, self._waits = self._waits, None
-        if line is not None:
-            await line.close()
-
-    async def ask(self, once: Callable[[], Awaitable[Any]]) -> Any:
+    async def _in_turn(self, once: Callable[[], Awaitable[Any]]) -> Any:
         """Return what ``once`` does within `ANSWER_S`, else within `AWAKE_S` from then on.
 
         Who was paused finds the deadline passed and the answer, if there is one, unread.
         """
 
         async def in_turn() -> Any:
-            async with self._turn_to_ask:
-                return await self.whole(once())
+            async with self._turn_to_call:
+                return await once()
 
-        return await self._asked_twice(in_turn)
-
-    async def _asked_twice(self, once: Callable[[], Awaitable[Any]]) -> Any:
         try:
             try:
-                return await _twice(once, ANSWER_S)
+                return await _twice(in_turn, ANSWER_S)
             except TimeoutError:
-                return await _twice(once, AWAKE_S)
+                return await _twice(in_turn, AWAKE_S)
         except TROUBLE as exc:
             raise StoreUnavailable(f"unable to ask Redis; {type(exc).__name__}") from exc
 
@@ -169,10 +154,14 @@ class RedisClient:
 
         redis-py 8.1 swallows a good third of the cancellations that reach it in the middle of a command.
         """
+        return await asyncio.shield(self._begun(asking))
+
+    def _begun(self, asking: Awaitable[T]) -> "asyncio.Future[T]":
+        """Return a task that does ``asking``; what is still under way at the end is waited for."""
         task = asyncio.ensure_future(asking)
         self._asking.add(task)
         task.add_done_callback(self._asked)
-        return await asyncio.shield(task)
+        return task
 
     def _asked(self, task: "asyncio.Future[Any]") -> None:
         self._asking.discard(task)
@@ -183,9 +172,7 @@ class RedisClient:
         """Return the name under which the server knows a script; load it if it does not, or ``anew``."""
         loading = None if anew else self._shas.get(script)
         if loading is None or (loading.done() and (loading.cancelled() or loading.exception() is not None)):
-            loading = self._shas[script] = asyncio.ensure_future(self._load(script))
-            self._asking.add(loading)
-            loading.add_done_callback(self._asked)
+            loading = self._shas[script] = self._begun(self._load(script))
         return await asyncio.shield(loading)  # many may ask for it at one moment: it is loaded once
 
     async def _load(self, script: str) -> str:
@@ -194,7 +181,7 @@ class RedisClient:
 
     async def check(self) -> None:
         """Raise `SettingsError` when the server would break what the bridge promises, else return."""
-        facts = await self.ask(self._facts)
+        facts = await self._in_turn(lambda: self.whole(self._facts()))
         version = tuple(int(part) for part in str(facts.get("redis_version", "9.9")).split(".")[:2])
         if version < OLDEST_VERSION:
             why = f"the server is {facts['redis_version']}, it must be 6.2 or newer"
@@ -316,13 +303,17 @@ async def _twice(once: Callable[[], Awaitable[Any]], within_s: float) -> Any:
             return await once()
 
 
-def _is_bad(made: "asyncio.Future[RedisLine]") -> bool:
-    return made.cancelled() or made.exception() is not None or made.result().lost
+def _is_unknown(said: ResponseError) -> bool:
+    """Return whether it is a script that the server does not know, or has forgotten."""
+    return str(said).startswith("NOSCRIPT")
 
 
-async def _end(made: "asyncio.Future[RedisLine] | None") -> None:
-    if made is not None and made.done() and not made.cancelled() and made.exception() is None:
-        await made.result().close()
+def entries_in(found: Any) -> list[Entry]:
+    """Return what the read of one stream gave; RESP3 names it by a key, RESP2 by the first of two."""
+    if not found:
+        return []
+    said: list[Entry] = next(iter(found.values())) if isinstance(found, dict) else found[0][1]
+    return said
 
 
 @functools.cache

@@ -64,18 +64,24 @@ class RedisLine(asyncio.Protocol):
         self._transport.write(b"".join(map(pack_command, commands)))
 
     async def call(self, *command: Any) -> Any:
-        """Return the answer to one command; who is cancelled leaves an answer that nobody takes.
+        """Return the answer to one command; raises as `calls`."""
+        (answer,) = await self.calls(command)
+        return answer
 
-        Raises `ResponseError` where the server says it, ConnectionError where there is no answer.
+    async def calls(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """Return the answers to ``commands``; who is cancelled leaves answers that nobody takes.
+
+        Raises `ResponseError` where one is an error, ConnectionError where there is none.
         """
         told: asyncio.Future[list[Any] | None] = self._loop.create_future()
-        self.exchange([command], partial(_tell, told))
+        self.exchange(commands, partial(_tell, told))
         answers = await told
         if answers is None:
             raise ConnectionError("the connection broke, or the answer is late")
-        if isinstance(answers[0], Exception):
-            raise answers[0]
-        return answers[0]
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
 
     def lose(self) -> None:
         """Be of no more use; who waits for answers is told that there are none."""

@@ -5,10 +5,9 @@ They are known by what they listen to. Sources: those of `bridge.copies`.
 
 import contextlib
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal, assert_never
+from typing import Literal, assert_never
 
 from bridge.errors import SettingsError, StoreUnavailable
 from bridge.node_cluster import UID, Channels
@@ -118,37 +117,33 @@ def _tell(clusters: list[Cluster], settings: Settings, add: Callable[[str], None
 
 async def listening(client: RedisClient, python_channel: str = "") -> list[Cluster]:
     """Return the clusters that listen on the Redis now. Raises `StoreUnavailable`."""
-    ask, commands = client.ask, client.commands
-    answered = await ask(partial(commands.pubsub_channels, f"*{_ENDS.response}"))
-    private = await ask(partial(commands.pubsub_channels, f"*{_ENDS.to_all}{'?' * 16}#"))
+    answered = await client.call("PUBSUB", "CHANNELS", f"*{_ENDS.response}")
+    private = await client.call("PUBSUB", "CHANNELS", f"*{_ENDS.to_all}{'?' * 16}#")
     shards: list[bytes] = []
     with contextlib.suppress(StoreUnavailable):  # before Redis 7 there are none
-        shards = await ask(partial(commands.pubsub_shardchannels, f"*{_ENDS.to_all}"))
+        shards = await client.call("PUBSUB", "SHARDCHANNELS", f"*{_ENDS.to_all}")
     python = {USUAL_PYTHON_CHANNEL, python_channel} - {""}
     of_bridges = _ENDS.of_server(UID)
     our_shards = [shard.removesuffix(_ENDS.to_all.encode()) + of_bridges.encode() for shard in shards]
-    bridges = await _counted(ask, commands.pubsub_shardnumsub, "sharded", our_shards, of_bridges)
-    sharded = await _counted(ask, commands.pubsub_shardnumsub, "sharded", shards, _ENDS.to_all)
+    bridges = await _counted(client, "SHARDNUMSUB", "sharded", our_shards, of_bridges)
+    sharded = await _counted(client, "SHARDNUMSUB", "sharded", shards, _ENDS.to_all)
     found = [
-        *await _counted(ask, commands.pubsub_numsub, "classic", answered, _ENDS.response),
+        *await _counted(client, "NUMSUB", "classic", answered, _ENDS.response),
         *_but(sharded, bridges),
         *_with_streams(private),
-        *await _counted(ask, commands.pubsub_numsub, "python", [each.encode() for each in python], ""),
+        *await _counted(client, "NUMSUB", "python", [each.encode() for each in python], ""),
     ]
     return sorted(found, key=lambda cluster: (cluster.kind, cluster.name))
 
 
 async def _counted(
-    ask: Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]],
-    count: Callable[..., Any],
-    kind: Kind,
-    channels: list[bytes],
-    end: str,
+    client: RedisClient, count: str, kind: Kind, channels: list[bytes], end: str
 ) -> list[Cluster]:
     """Return the clusters of ``channels``, each of which every server of one listens to."""
     if not channels:
         return []
-    pairs = await ask(partial(count, *channels))
+    told = await client.call("PUBSUB", count, *channels)  # each channel, and how many listen to it
+    pairs = zip(told[::2], told[1::2], strict=True)
     named = ((name.decode(errors="replace").removesuffix(end), int(servers)) for name, servers in pairs)
     return [Cluster(kind, name, servers) for name, servers in named if servers]
 

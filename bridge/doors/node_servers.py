@@ -8,9 +8,7 @@ and ``serverSideEmit`` fail: so every request is answered, if need be with nothi
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from bridge import node_answers, node_cluster
 from bridge.copies import Audience
@@ -74,8 +72,7 @@ class NodeServers:
 
     async def look(self) -> None:
         """Know whether Node servers are there: they alone listen for answers. Raises `StoreUnavailable`."""
-        ask: Callable[[], Any] = partial(self._redis.commands.pubsub_numsub, self._channels.response)
-        ((_, count),) = await self._redis.ask(ask)
+        _, count = await self._redis.call("PUBSUB", "NUMSUB", self._channels.response)
         self._unseen = 0 if count else self._unseen + 1
         if count or self._unseen >= GONE_LOOKS:
             self._audience.there = count > 0
@@ -133,12 +130,9 @@ class NodeServers:
 
     async def _publish(self, asking: Asking, answer: bytes, *, to_all: bool = False) -> None:
         """Answer the one that asked, on its own channel where it listens to that, else on the one of all."""
-        publish = self._redis.commands.publish
+        own = self._channels.response_to(asking.uid) if asking.uid and not to_all else ""
         try:
-            if asking.uid and not to_all:
-                own = self._channels.response_to(asking.uid)
-                if await self._redis.ask(lambda: publish(own, answer)):
-                    return
-            await self._redis.ask(lambda: publish(self._channels.response, answer))
+            if not (own and await self._redis.call("PUBLISH", own, answer)):
+                await self._redis.call("PUBLISH", self._channels.response, answer)
         except StoreUnavailable as error:
             self._telemetry.fault(error)

@@ -12,7 +12,6 @@ import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from bridge import codec
@@ -158,7 +157,7 @@ class RedisStore:
         for kind, name in (("answer", message_id), ("name", request_id)):
             if name is not None:
                 key = f"{self._prefix}{kind}:{_json(room_id)}:{_json(name)}"
-                turn = await self._redis.ask(partial(self._redis.commands.get, key))
+                turn = await self._redis.call("GET", key)
                 if turn is not None:
                     return str(turn.decode())
         return None
@@ -216,8 +215,7 @@ class RedisStore:
     async def leave(self, room_id: Id) -> None:
         """Hold a room no longer; see `Inbox.leave`."""
         self._held.pop(_json(room_id), None)
-        key = f"{self._prefix}nodes:{_json(room_id)}"
-        await self._redis.ask(partial(self._redis.commands.srem, key, self._node_id))
+        await self._redis.call("SREM", f"{self._prefix}nodes:{_json(room_id)}", self._node_id)
 
     def order(self, order: str, to: str = "", copies: Sequence[Command] = ()) -> None:
         """Put ``order`` into the inboxes of other living nodes; see `Inbox.order`."""

@@ -13,22 +13,18 @@ again after a quiet month. It is capped instead.
 import asyncio
 import json
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from functools import partial
-from typing import Any
 
 from bridge.changes import HISTORY_LENGTH, Change, Edit, FlagState, Reason, parse_change
 from bridge.errors import FlagRefused, StoreUnavailable
 from bridge.events import Id
-from bridge.redis_client import BLOCK_S, TROUBLE, RedisClient
+from bridge.redis_client import BLOCK_S, TROUBLE, Entry, RedisClient, entries_in
 from bridge.rollout import Rollout
 
 RETRY_S = 0.1
 """A lost connection is tried again so soon: a change made just after Redis came back is heard in time."""
 ATTEMPTS = 8
-
-Entry = tuple[bytes, dict[bytes, bytes]]
 
 
 class RedisFlag:
@@ -50,6 +46,8 @@ class RedisFlag:
         self._redis = client
         self._prefix = prefix
         self._key = f"{prefix}flag"
+        self._newest = ("XREVRANGE", self._key, "+", "-", "COUNT", 1)
+        self._line = client.waiting_line()
         self._state = FlagState(default)
         self._heard = heard
         self._entries: deque[tuple[bytes, bytes]] = deque(maxlen=HISTORY_LENGTH)
@@ -87,7 +85,7 @@ class RedisFlag:
     async def change(self, edit: Edit, reason: Reason) -> FlagState:
         """Change the flag on all nodes at once; see `Switch.change`."""
         for _ in range(ATTEMPTS):  # once, unless others change it in the same millisecond
-            await self._restore()
+            await self._restore(await self._redis.call(*self._newest))
             await self._catch_up()
             if self._state.settled(edit) or await self._add(edit, reason):
                 return self._state
@@ -99,7 +97,7 @@ class RedisFlag:
         text = json.dumps(Change("", "", edit.applied(before), before, reason).wire()).encode()
         entry_id = await self._redis.run("flag_change", self._prefix, self._last, text, HISTORY_LENGTH)
         if entry_id is not None:
-            self._learn([(entry_id, {b"change": text})])
+            self._learn([(entry_id, [b"change", text])])
         return entry_id is not None
 
     @property
@@ -109,11 +107,10 @@ class RedisFlag:
     async def _catch_up(self) -> None:
         """Learn what is behind our last change. Raises `StoreUnavailable`."""
         after = b"(" + self._last if self._last else b"-"
-        self._learn(await self._redis.ask(partial(self._redis.commands.xrange, self._key, after, b"+")))
+        self._learn(await self._redis.call("XRANGE", self._key, after, "+"))
 
-    async def _restore(self) -> None:
-        """Write anew what we know and Redis lost. Raises `StoreUnavailable`."""
-        newest = await self._redis.ask(partial(self._redis.commands.xrevrange, self._key, count=1))
+    async def _restore(self, newest: Sequence[Entry]) -> None:
+        """Write anew what we know and Redis lost, as ``newest`` shows. Raises `StoreUnavailable`."""
         if self._entries and _order(newest[0][0] if newest else b"0-0") < _order(self._last):
             known = [part for entry in self._entries for part in entry]
             await self._redis.run("flag_restore", self._prefix, HISTORY_LENGTH, *known)
@@ -122,28 +119,32 @@ class RedisFlag:
         """Learn each change as it is made; every second without one, see that Redis still has the last."""
         while True:
             try:
-                await self._restore()
-                while entries := await self._next():
-                    self._learn(entries)
+                await self._restore(await self._redis.call(*self._newest))
+                while True:
+                    await self._learn_next()
             except StoreUnavailable:
                 await asyncio.sleep(RETRY_S)
 
-    async def _next(self) -> list[Entry]:
-        """Wait for changes, for a second at most. Raises `StoreUnavailable`."""
-        behind: dict[Any, Any] = {self._key: self._last or b"0-0"}
+    async def _learn_next(self) -> None:
+        """Wait for changes, for a second at most, and learn them. Raises `StoreUnavailable`.
+
+        Both questions leave together: to ask the second one apart would wake an idle process up once more.
+        """
+        wait = ("XREAD", "BLOCK", round(BLOCK_S * 1000), "STREAMS", self._key, self._last or b"0-0")
         try:
-            found: Any = await self._redis.whole(
-                self._redis.reader.xread(behind, block=round(BLOCK_S * 1000))
-            )
+            found, newest = await self._line.calls(wait, self._newest)
         except TROUBLE as exc:
             raise StoreUnavailable("unable to follow the flag; Redis does not answer") from exc
-        return found[0][1] if found else []
+        if entries := entries_in(found):
+            self._learn(entries)
+        else:
+            await self._restore(newest)
 
     def _learn(self, entries: Iterable[Entry]) -> None:
         for entry_id, fields in entries:
             if self._last and _order(entry_id) <= _order(self._last):
                 continue  # the follower and a change of ours may learn the same one
-            text = fields.get(b"change", b"")
+            text = fields[1] if fields[0] == b"change" else b""
             self._entries.append((entry_id, text))
             try:
                 change = _change(entry_id, text)

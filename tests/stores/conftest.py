@@ -11,6 +11,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from redis_server import SERVERS, redis_server
 
 from bridge.errors import StoreUnavailable
+from bridge.lasting_line import LastingLine
 from bridge.redis_client import RedisClient
 from bridge.rollout import Rollout
 from bridge.stores.memory import MemoryFlag, MemoryInbox, MemoryJournal, MemoryTally
@@ -36,8 +37,10 @@ class FakeClient(RedisClient):
     def __init__(self, server):
         self.commands = fakeredis.FakeAsyncRedis(server=server)
         self.reader = fakeredis.FakeAsyncRedis(server=server)
-        self._lines, self._waits, self._calls = self.commands, None, None
-        self._turn_to_ask = self._turn_to_call = asyncio.Semaphore(32)
+        self._lines = self.commands
+        self._calls = LastingLine(self.line, self._begun)
+        self._lasting = [self._calls]
+        self._turn_to_call = asyncio.Semaphore(32)
         self._shas = {}
         self._asking = set()
 
@@ -46,18 +49,10 @@ class FakeClient(RedisClient):
 
     async def line(self):
         """Give a line without a connection."""
-        return FakeLine(self)
+        return FakeLine(self, self.commands)
 
-    async def wait(self, *command):
-        """Say it as a server does: it has no connections."""
-        found = await self.reader.execute_command(*command)
-        return [
-            [
-                name,
-                [[entry_id, [part for pair in fields.items() for part in pair]] for entry_id, fields in said],
-            ]
-            for name, said in found or []
-        ]
+    async def _made_to_wait(self):
+        return FakeLine(self, self.reader)
 
 
 class FakeLine:
@@ -65,8 +60,8 @@ class FakeLine:
 
     lost = False
 
-    def __init__(self, client):
-        self._client, self._under_way = client, set()
+    def __init__(self, client, redis):
+        self._client, self._redis, self._under_way = client, redis, set()
 
     def exchange(self, commands, answered):
         """Send ``commands``, in a task."""
@@ -75,7 +70,7 @@ class FakeLine:
         exchange.add_done_callback(self._under_way.discard)
 
     async def _exchange(self, commands, answered):
-        pipeline = self._client.commands.pipeline(transaction=False)
+        pipeline = self._redis.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
         answered(await pipeline.execute(raise_on_error=False))
@@ -83,9 +78,13 @@ class FakeLine:
     async def call(self, *command):
         """Return the answer to one command, errors by the server's own words."""
         try:
-            return await self._client.whole(self._client.commands.execute_command(*command))
+            return _raw(await self._client.whole(self._redis.execute_command(*command)))
         except NoScriptError as error:
             raise ResponseError(f"NOSCRIPT {error}") from error
+
+    async def calls(self, *commands):
+        """Return the answers to ``commands``, one behind the other."""
+        return [await self.call(*each) for each in commands]
 
     def lose(self):
         """Have nothing to lose."""
@@ -93,6 +92,17 @@ class FakeLine:
     async def close(self):
         """Wait for what was asked."""
         await asyncio.gather(*self._under_way)
+
+
+def _raw(answer):
+    """Return an answer as the server says it: the library makes pairs and mappings of some."""
+    match answer:
+        case dict():
+            return [part for pair in answer.items() for part in pair]
+        case list() | tuple():
+            return [_raw(each) for each in answer]
+        case _:
+            return answer
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ async def test_of_two_nodes_that_claim_one_turn_one_owns_it(nodes):
 async def test_a_claim_whose_answer_was_lost_is_still_a_claim(nodes, monkeypatch):
     one = await nodes("one")
     await one._redis.sha("claim")
-    line = await one._redis._calls_line()
+    line = await one._redis._calls.line()
     plain, answers = line.call, []
 
     async def loses_the_first_answer(*arguments):

@@ -98,6 +98,17 @@ async def test_a_call_raises_what_the_server_says_and_that_nothing_came():
         assert [type(each) for each in lost] == [ConnectionError, ConnectionError]
 
 
+async def test_of_several_calls_each_has_its_answer_and_one_error_is_raised():
+    async def says(command, writer):
+        writer.write(b"-WRONGTYPE Operation\r\n" if command[1] == b"3" else b":%b\r\n" % command[1])
+
+    async with line_to(says) as line:
+        assert await line.calls(("ASK", 1), ("ASK", 2)) == [1, 2]
+        with pytest.raises(ResponseError, match="WRONGTYPE"):
+            await line.calls(("ASK", 1), ("ASK", 3))
+        assert await line.call("ASK", 4) == 4
+
+
 async def test_an_error_is_an_answer():
     async def says(_, writer):
         writer.write(b"-OOM command not allowed\r\n")
