@@ -73,6 +73,7 @@ MIDDLE = {
 PORTS = {"bridge.ports"}
 WIRE = CORE | PORTS | MIDDLE | {"bridge.failures", "bridge.http_wire", "bridge.event_stream", "bridge.gate"}
 SOCKETS = {
+    "bridge.sockets.burst",
     "bridge.sockets.confirmations",
     "bridge.sockets.device",
     "bridge.sockets.encoder",
@@ -233,7 +234,11 @@ TABLE = {
     "bridge.sockets.line": (set(), set()),
     "bridge.sockets.encoder": (CORE | {"bridge.sockets.line"}, {"engineio"}),
     "bridge.sockets.direct": ({"bridge.sockets.line"}, {"aiohttp", "engineio"}),
-    "bridge.sockets.device": (CORE | PORTS | {"bridge.sockets.encoder", "bridge.sockets.line"}, set()),
+    "bridge.sockets.burst": (CORE | {"bridge.sockets.line"}, set()),
+    "bridge.sockets.device": (
+        CORE | PORTS | {"bridge.sockets.burst", "bridge.sockets.encoder", "bridge.sockets.line"},
+        set(),
+    ),
     "bridge.sockets.confirmations": (CORE | PORTS | {"bridge.sockets.device"}, set()),
     "bridge.sockets.manager": (CORE | PORTS, {"socketio"}),
     "bridge.http_wire": (CORE | {"bridge.failures"}, {"aiohttp"}),

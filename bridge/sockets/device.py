@@ -5,11 +5,10 @@ from typing import Any
 
 from bridge.broadcast import Way
 from bridge.messages import Message
+from bridge.sockets.burst import LAG_BYTES, burst_for
 from bridge.sockets.encoder import Encoder
 from bridge.sockets.line import frame, line_of
 
-LAG_BYTES = 128 * 1024
-"""A websocket that has so much to take yet lags; the kernel holds as much again, or more, for it."""
 LAGS_UNTIL, CUT_OFF_AT = 0.25, 8.0
 """A device lags no more below the first, and is cut off beyond the second; in parts of what makes it lag."""
 
@@ -64,9 +63,8 @@ class SocketDevice:
         line = line_of(self.socket)
         if line is None or self._lags or self._deaf:
             return None
-        transport = line.transport
-        kind = type(transport)
-        return Way(transport, self._encoder.frame, kind.write, kind.get_write_buffer_size, LAG_BYTES)
+        kind: Any = type(line.transport)
+        return Way(line, self._encoder.frame, burst_for(kind))
 
     @property
     def busy(self) -> bool:

@@ -26,11 +26,13 @@ def frame(data: str | bytes) -> bytes:
 class Line:
     """The way to a client whose websocket is up: what is written is sent in order, and never waited for."""
 
-    __slots__ = ("transport",)
+    __slots__ = ("socket", "transport")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self.transport = transport
         """What frames are written to; uvloop's raises RuntimeError where the connection has ended."""
+        self.socket: Any = None
+        """What the transport writes to, where it was asked for; see `bridge.sockets.burst`."""
 
     def __repr__(self) -> str:
         return f"<Line {self.waiting_bytes()} bytes waiting>"

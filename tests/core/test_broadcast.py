@@ -1,10 +1,9 @@
 """A chunk to many devices at once: who is written to, who is left to be told one by one."""
 
-from bridge.broadcast import LOOK_EVERY_BYTES, Broadcast, Way
+from bridge.broadcast import Broadcast, Way
 from bridge.messages import MessageChunk
 
 CHUNK = MessageChunk("r", "room", "m", 2, "text")
-LAG_BYTES = 100
 
 
 class Encoder:
@@ -16,24 +15,27 @@ class Encoder:
         return f"{chunk.seq}:{chunk.delta}".encode()
 
 
-class Device:
-    """A device that is its own transport."""
+class Burst:
+    """Writes to devices that are their own lines."""
 
-    def __init__(self, encoder=None, waiting_bytes=0):
-        self.waiting_bytes = waiting_bytes
-        self.written = []
-        self.closed = False
-        self.way = None
-        if encoder is not None:
-            self.way = Way(self, encoder.frame, Device.write, Device.waiting, LAG_BYTES)
+    def __init__(self):
+        self.lines = []
+
+    def add(self, line):
+        self.lines.append(line)
 
     def write(self, data):
-        if self.closed:
-            raise RuntimeError("the handler is closed")
-        self.written.append(data)
+        for line in self.lines:
+            if not line.lags:
+                line.written.append(data)
+        return [place for place, line in enumerate(self.lines) if line.lags]
 
-    def waiting(self):
-        return self.waiting_bytes
+
+class Device:
+    def __init__(self, encoder=None, burst=Burst, *, lags=False):
+        self.lags = lags
+        self.written = []
+        self.way = Way(self, encoder.frame, burst) if encoder is not None else None
 
 
 def test_all_that_have_a_way_are_written_the_same_bytes_made_once():
@@ -52,33 +54,22 @@ def test_who_has_no_way_is_named_and_told_nothing():
     assert polling.written == []
 
 
-def test_who_lags_is_returned_and_told_nothing():
-    encoder = Encoder()
-    slow, quick = Device(encoder, waiting_bytes=LAG_BYTES), Device(encoder, waiting_bytes=LAG_BYTES - 1)
-    assert Broadcast([slow, quick]).tell(CHUNK) == [slow]
-    assert (slow.written, quick.written) == ([], [b"2:text"])
+def test_who_lags_is_returned_whatever_its_kind_and_place():
+    one, other = Encoder(), Encoder()
+    devices = [Device(one), Device(other, lags=True), Device(one, lags=True), Device(other)]
+    assert set(Broadcast(devices).tell(CHUNK)) == {devices[1], devices[2]}
+    assert [each.written for each in devices] == [[b"2:text"], [], [], [b"2:text"]]
 
 
-def test_who_begins_to_lag_is_noticed_before_much_more_is_written():
-    device = Device(Encoder())
-    broadcast = Broadcast([device])
-    assert broadcast.tell(CHUNK) == []
-    device.waiting_bytes = LAG_BYTES
-    while not broadcast.tell(CHUNK):
-        assert sum(map(len, device.written)) <= LOOK_EVERY_BYTES
-    assert sum(map(len, device.written)) <= LOOK_EVERY_BYTES
+def test_each_kind_has_bytes_and_a_burst_of_its_own():
+    encoder, made = Encoder(), []
 
+    def other_burst():
+        made.append(Burst())
+        return made[-1]
 
-def test_who_is_gone_costs_the_others_nothing():
-    encoder = Encoder()
-    before, gone, behind = (Device(encoder) for _ in range(3))
-    gone.closed = True
-    assert Broadcast([before, gone, behind]).tell(CHUNK) == [gone]
-    assert before.written == behind.written == [b"2:text"]
-
-
-def test_each_kind_has_bytes_of_its_own():
-    one, other = Device(Encoder()), Device(Encoder())
-    broadcast = Broadcast([one, other])
-    broadcast.tell(CHUNK)
-    assert one.written == other.written == [b"2:text"]
+    devices = [Device(Encoder()), Device(encoder, other_burst), Device(encoder), Device(encoder, other_burst)]
+    Broadcast(devices).tell(CHUNK)
+    assert [each.written for each in devices] == [[b"2:text"]] * 4
+    assert encoder.made == 2
+    assert [burst.lines for burst in made] == [[devices[1], devices[3]]]

@@ -97,6 +97,6 @@ async def test_a_process_that_hears_nothing_is_not_ready_though_redis_answers(sc
                 await asyncio.sleep(0.1)
                 return []
 
-            bridge.shared.client.wait = deaf
+            bridge.shared.store._reader._line.call = deaf
             await until(http, bridge, ["inbox"])
             assert await status(http, f"{bridge.address}/healthz") == 200

@@ -11,7 +11,7 @@ import pytest
 import socketio
 from loopback import Client, PollingClient, running
 
-from bridge.sockets import device, direct, engine
+from bridge.sockets import burst, direct, engine
 from bridge.sockets.line import Line, frame, line_of
 
 
@@ -255,7 +255,7 @@ async def test_a_device_that_was_slow_gets_what_it_lacks_as_one_chunk_and_costs_
             for socket in bridge.sio.eio.sockets.values()
             if (line := line_of(socket)) and line.waiting_bytes()
         ]
-        assert line.waiting_bytes() < 2 * device.LAG_BYTES
+        assert line.waiting_bytes() < 2 * burst.LAG_BYTES
         slow.transport.resume_reading()
         script.finish()
         await slow.to_the_end()
