@@ -37,15 +37,15 @@ def read(name, stream):
 def records(stream):
     """Return (event, data) of every record but those that came before under the same id.
 
-    The same bytes, that is. Where an id comes with another record, ids do not name records and nothing is a
-    repeat any more.
+    The same event with the same data, that is, whatever bytes say so. Where an id comes with another record,
+    ids do not name records and nothing is a repeat any more.
     """
     named, naming, found = {}, True, []
     for lines in _blocks(stream):
-        said = [line for line in lines if line.partition(b":")[0] in (b"data", b"event")]
         block = b"\n".join([b"", *lines, b"data: .", b"", b""])  # one line more shows empty data too
         for event, closed, name in parse(block):
             data, *_ = closed.rpartition("\n")
+            said = (event, data)
             before = named.setdefault(name, said) if name and naming and "\n" in closed else said
             naming = naming and before == said
             if "\n" in closed and (before is said or not naming):
