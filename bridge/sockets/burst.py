@@ -29,7 +29,11 @@ def _socket_of(transport: asyncio.Transport) -> _Borrowed | None:
     if transport.is_closing() or transport.get_extra_info("sslcontext") is not None:
         return None
     named = transport.get_extra_info("socket")
-    return named and _Borrowed(fileno=named.fileno())
+    if named is None:
+        return None
+    borrowed = _Borrowed(fileno=named.fileno())
+    borrowed.settimeout(0)  # it is so already, but what stands for it here may have a timeout by default
+    return borrowed
 
 
 class LineBurst:

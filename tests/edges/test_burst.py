@@ -132,6 +132,22 @@ def test_a_socket_that_takes_nothing_costs_the_others_nothing_and_gets_it_later(
     run(test)
 
 
+def test_a_socket_that_takes_nothing_is_never_waited_for_whatever_the_default_is(run):
+    async def test(ends):
+        full = await ends.make()
+        fill(full)
+        socket.setdefaulttimeout(5.0)
+        try:
+            burst = ends.burst()
+        finally:
+            socket.setdefaulttimeout(None)
+        began_s = asyncio.get_running_loop().time()
+        burst.write(FRAME)
+        assert asyncio.get_running_loop().time() - began_s < 1
+
+    run(test)
+
+
 def test_who_lags_is_named_and_written_nothing(run):
     async def test(ends):
         await ends.make()
