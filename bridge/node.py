@@ -16,7 +16,7 @@ BEAT_S, BEATS_PER_LEASE = 0.4, 5
 """Heartbeats are so far apart, closer where leases are short; each a quarter earlier or later.
 
 So what a dead owner leaves is seen half a second after its lease at the latest, and a living one has time to
-renew its own when a beat is lost. More of them would be most of what an idle process does.
+renew its own when a beat is lost. Each wakes a process up twice, though nothing else may be to do.
 """
 ROUND_S = 1.0
 """So far apart every room and turn is looked at: with each beat it was a fifth of what 1 000 rooms cost."""

@@ -5,10 +5,9 @@ The library tries nothing twice: only what is asked here may be repeated, and kn
 
 import asyncio
 import contextlib
-import functools
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from functools import partial
+from functools import cache, partial
 from importlib import resources
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -316,7 +315,7 @@ def entries_in(found: Any) -> list[Entry]:
     return said
 
 
-@functools.cache
+@cache
 def _text(script: str) -> str:
     return resources.files("bridge.stores").joinpath("lua", f"{script}.lua").read_text("utf-8")
 

@@ -83,6 +83,27 @@ def test_any_bytes_mean_what_the_standard_says(pieces):
 
 
 @pytest.mark.parametrize(
+    "again",
+    [
+        b"id: 1\nevent: e\ndata: a\n\n",
+        b"event: e\ndata: a\nid: 1\n\n",
+        b"id: 1\r\nevent: x\r\nevent:e\r\ndata:a\r\n\r\n",
+    ],
+    ids=["the same bytes", "another order", "other lines that say the same"],
+)
+def test_a_record_that_says_the_same_under_the_same_id_is_a_repeat(again):
+    assert framed(b"id: 1\nevent: e\ndata: a\n\n", again, b"id: 2\ndata: b\n\n") == [
+        Frame("a", "e", "1"),
+        Frame("b", "", "2"),
+    ]
+
+
+def test_where_an_id_comes_with_another_record_ids_name_none():
+    pieces = [b"id: 1\ndata: a\n\n", b"id: 1\ndata: b\n\n", b"id: 1\ndata: a\n\n"]
+    assert [frame.data for frame in framed(*pieces)] == ["a", "b", "a"]
+
+
+@pytest.mark.parametrize(
     "endless", [b"data: " + b"x" * 70_000, b"data: xxxxxxx\n" * 6000], ids=["line", "event"]
 )
 def test_what_never_ends_is_refused_before_memory_is(endless):

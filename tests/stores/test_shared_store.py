@@ -10,6 +10,7 @@ import pytest
 from one_batch_turn import say
 from test_journal_contract import claim, said
 
+from bridge import codec
 from bridge.errors import StoreUnavailable
 from bridge.group_commit import SENT_EARLY
 from bridge.letters import Batch, Lost, Ordered, Said, StopWanted
@@ -318,6 +319,25 @@ async def test_what_comes_behind_several_letters_of_one_read_waits_longer_than_b
     one.order("5")
     assert await rests(heard)
     await client.close()
+
+
+async def test_all_letters_of_a_read_are_decoded_before_the_first_is_heard(nodes, monkeypatch):
+    one, two = await nodes("one"), await nodes("two")
+    await one.claim(claim())
+    await two.enter("room")
+    decode, decoded = codec.decode, []
+
+    def counted(text):
+        decoded.append(text)
+        return decode(text)
+
+    monkeypatch.setattr("bridge.inbox_reader.codec.decode", counted)
+    await asyncio.gather(*(one.append("t-1", 1, batch) for batch in batches(3)))
+    heard = two.letters()
+    assert (await anext(heard)).batch.number == 1
+    assert len(decoded) == 3
+    assert [(await anext(heard)).batch.number for _ in range(2)] == [2, 3]
+    assert len(decoded) == 3
 
 
 async def test_too_much_that_waits_for_other_nodes_is_refused(nodes, monkeypatch):
