@@ -97,7 +97,7 @@ class GroupCommit:
         if len(self._waiting) - self._sent >= SENT_EARLY and self._can_send:
             if self._next is not None:
                 self._next.cancel()
-            self._send()
+            self._send(at_once=True)
         elif not self._is_next_due:
             self._send_soon()
         elif urgent and self._gathers and self._next is not None:
@@ -120,7 +120,7 @@ class GroupCommit:
         loop = self._loop
         self._next = loop.call_later(wait_s, self._send) if wait_s > 0 else loop.call_soon(self._send)
 
-    def _send(self) -> None:
+    def _send(self, *, at_once: bool = False) -> None:
         self._gathers = False
         if self._line is None or self._line.lost:
             self._opening = self._loop.create_task(self._open(), name="group commit")
@@ -128,9 +128,10 @@ class GroupCommit:
         sending = self._waiting[self._sent : self._sent + SENT_AT_ONCE]
         self._sent += len(sending)
         self._round_trips += 1
+        gather = self._urgent and not at_once  # the first words of a turn let others begin before they leave
         self._sent_at_s, self._urgent, self._is_next_due = self._loop.time(), False, False
         calls = [("EVALSHA", self._sha, 0, *each.arguments) for each in sending]
-        self._line.exchange(calls, partial(self._answered, sending))
+        self._line.exchange(calls, partial(self._answered, sending), gather=gather)
         if len(self._waiting) > self._sent and not self._is_next_due:
             self._send_soon()
 

@@ -36,6 +36,7 @@ class RedisLine(asyncio.Protocol):
         self._pool = pool
         self._answer_s = answer_s
         self._reader = Reader(protocolError=RedisError, replyError=ResponseError)
+        self._unsent: list[bytes] = []
         self._answers: list[Any] = []
         self._under_way: deque[_Exchange] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -49,10 +50,13 @@ class RedisLine(asyncio.Protocol):
     def __repr__(self) -> str:
         return f"<RedisLine {len(self._under_way)} under way{', lost' if self.lost else ''}>"
 
-    def exchange(self, commands: Sequence[tuple[Any, ...]], answered: Answered) -> None:
+    def exchange(
+        self, commands: Sequence[tuple[Any, ...]], answered: Answered, *, gather: bool = False
+    ) -> None:
         """Send ``commands``, and tell ``answered`` what the server said to them, in order.
 
-        The deadline is for the last of the answers.
+        The deadline is for the last of the answers. What is to ``gather`` leaves with all else that this turn of
+        the event loop asks for: a write that wakes the server up costs as much as ten commands.
         """
         if self.lost or not commands:
             answered(None if self.lost else [])
@@ -61,7 +65,16 @@ class RedisLine(asyncio.Protocol):
         self._under_way.append(_Exchange(len(commands), answered, until_s))
         if self._timer is None:
             self._timer = self._loop.call_at(until_s, self._look)
-        self._transport.write(b"".join(map(pack_command, commands)))
+        if gather and not self._unsent:
+            self._loop.call_soon(self._send)
+        self._unsent += map(pack_command, commands)
+        if not gather:
+            self._send()
+
+    def _send(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        if unsent and not self.lost:
+            self._transport.write(b"".join(unsent))
 
     async def call(self, *command: Any) -> Any:
         """Return the answer to one command; raises as `calls`."""
@@ -74,7 +87,7 @@ class RedisLine(asyncio.Protocol):
         Raises `ResponseError` where one is an error, ConnectionError where there is none.
         """
         told: asyncio.Future[list[Any] | None] = self._loop.create_future()
-        self.exchange(commands, partial(_tell, told))
+        self.exchange(commands, partial(_tell, told), gather=True)
         answers = await told
         if answers is None:
             raise ConnectionError("the connection broke, or the answer is late")

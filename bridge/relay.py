@@ -133,7 +133,8 @@ class Relay:
     async def _take(self, device: Device, send: Send) -> Sent:
         claim = await self._claim(device, send)
         trace = self._tracing.begin(claim, send.headers)
-        claim = replace(claim, trace=trace.name)
+        if trace.name:
+            claim = replace(claim, trace=trace.name)
         request_id = claim.prompt.request_id
         match await self._claimed(claim):
             case Attached(turn_id):
@@ -279,7 +280,7 @@ class Relay:
         return NewMessage(*ids, "user", prompt.content, self._clock.utc())
 
     def _run(self, claim: Claim, epoch: int, trace: Trace) -> Run:
-        prompt = replace(claim.prompt, headers=trace.headers)
+        prompt = replace(claim.prompt, headers=trace.headers) if trace.headers else claim.prompt
         turn = Turn(
             request_id=prompt.request_id,
             room_id=prompt.room_id,

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import uritemplate
@@ -19,6 +20,8 @@ from bridge.ports import Prompt
 from bridge.profiles import Answer, Call, Profile
 
 _HOLE = re.compile(r"\{(\w+)\}")
+_as_json = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would make an encoder each time
+_uri_template = lru_cache(uritemplate.URITemplate)  # a profile has a few
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ def ask(profile: Profile, call: Call, prompt: Prompt, taken: Mapping[str, Any]) 
     body = None
     if call.method != "GET":
         fixed = {**_filled(call.defaults, given), **_extra(profile, prompt), **_filled(call.body, given)}
-        body = json.dumps(fixed, ensure_ascii=False).encode()
+        body = _as_json(fixed).encode()
     return Asked(call.method, _path(call.path, given), query, headers, body)
 
 
@@ -156,7 +159,7 @@ def _extra(profile: Profile, prompt: Prompt) -> Mapping[str, Any]:
 
 def _path(template: str, given: Mapping[str, Any]) -> str:
     """Return the path; what a device sent can be one segment of it, and none that climbs."""
-    path = uritemplate.URITemplate(template)
+    path = _uri_template(template)
     used = {name: given[name] for name in path.variable_names if given.get(name) is not None}
     if not all(valid_id(value) and str(value).strip(".") for value in used.values()):
         raise PromptUnusable("unable to ask the backend; a field cannot stand in the path")

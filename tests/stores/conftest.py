@@ -63,7 +63,7 @@ class FakeLine:
     def __init__(self, client, redis):
         self._client, self._redis, self._under_way = client, redis, set()
 
-    def exchange(self, commands, answered):
+    def exchange(self, commands, answered, *, gather=False):  # noqa: ARG002  (a task gathers anyway)
         """Send ``commands``, in a task."""
         exchange = asyncio.create_task(self._exchange(commands, answered))
         self._under_way.add(exchange)

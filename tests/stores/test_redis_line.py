@@ -7,6 +7,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from bridge.redis_client import RedisClient
+from bridge.redis_line import RedisLine
 
 
 @contextlib.asynccontextmanager
@@ -71,6 +72,61 @@ async def test_exchanges_that_overlap_are_answered_each_with_its_own():
         assert await asyncio.gather(
             answers(line, [1, 2]), answers(line, []), answers(line, [3]), line.call("ASK", 4)
         ) == [[1, 2], [], [3], 4]
+
+
+class Wire:
+    """The transport and the writer of a connection whose other end never says anything."""
+
+    def __init__(self):
+        self.transport = self
+        self.writes = []
+
+    @property
+    def _writer(self):
+        return self
+
+    def set_protocol(self, protocol):
+        """Take the line in place of the library's own."""
+
+    def write(self, data):
+        """Note what would be one system call, and one wake-up of the server."""
+        self.writes.append(bytes(data))
+
+    def abort(self):
+        """Do nothing: nobody is there."""
+
+    async def disconnect(self, *, nowait):
+        """Be gone."""
+
+    async def release(self, connection):
+        """Take it back, as its pool."""
+
+
+async def test_what_is_asked_in_one_turn_of_the_event_loop_leaves_in_one_write():
+    wire = Wire()
+    line = RedisLine(wire, wire, answer_s=60.0)
+    asking = [asyncio.create_task(line.call("ASK", number)) for number in range(3)]
+    await asyncio.sleep(0)
+    assert wire.writes == []
+    await asyncio.sleep(0)
+    assert len(wire.writes) == 1
+    assert wire.writes[0].count(b"ASK") == 3
+    await line.close()
+    with pytest.raises(ConnectionError):
+        await asyncio.gather(*asking)
+
+
+async def test_what_must_not_wait_takes_along_what_does_and_leaves_in_its_order():
+    wire = Wire()
+    line = RedisLine(wire, wire, answer_s=60.0)
+    line.exchange([("FIRST",)], lambda _: None, gather=True)
+    line.exchange([("SECOND",)], lambda _: None)
+    assert len(wire.writes) == 1
+    assert wire.writes[0].index(b"FIRST") < wire.writes[0].index(b"SECOND")
+    line.exchange([("THIRD",)], lambda _: None, gather=True)
+    await line.close()
+    await asyncio.sleep(0)
+    assert len(wire.writes) == 1  # a line that is closed says no more
 
 
 async def test_who_waits_no_more_leaves_its_answer_to_nobody():

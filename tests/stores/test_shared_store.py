@@ -424,40 +424,51 @@ async def test_a_turn_that_speaks_on_keeps_its_lease_and_its_lifetime(nodes):
     await client.close()
 
 
+async def round_trips(store):
+    """Return what grows with each round trip of its appends: how many commands it had, and if it gathered."""
+    await store._appends._open()
+    line, trips = store._appends._line, []
+    plain = line.exchange
+
+    def exchange(commands, answered, *, gather=False):
+        trips.append((len(commands), gather))
+        plain(commands, answered, gather=gather)
+
+    line.exchange = exchange
+    return trips
+
+
 async def test_many_appends_share_few_round_trips(nodes, monkeypatch):
     monkeypatch.setattr("bridge.redis_client.ANSWER_S", 60.0)  # what is answered late is asked again
     one = await nodes("one", lease_s=30.0)
-    trips = []
-    await one._appends._open()
-    line = one._appends._line
-    plain = line.exchange
-
-    def counted(commands, answered):
-        trips.append(len(commands))
-        plain(commands, answered)
-
-    line.exchange = counted
+    trips = await round_trips(one)
     for number in range(50):
         await one.claim(claim(f"t-{number}", room=f"room-{number}", request_id=f"r-{number}"))
     waiting = [one.append(f"t-{n}", 1, batch) for batch in batches(10) for n in range(50)]
     assert {(await kept).kept for kept in waiting} == {Kept.OK}
-    assert sum(trips) == 500
+    assert sum(commands for commands, _ in trips) == 500
     assert len(trips) <= 500 / SENT_EARLY + 1
 
 
 async def test_what_many_turns_append_leaves_before_the_event_loop_has_made_its_turn(nodes):
     one = await nodes("one", lease_s=30.0)
-    await one._appends._open()
-    line = one._appends._line
-    plain, trips = line.exchange, []
-    line.exchange = lambda commands, answered: trips.append(len(commands)) or plain(commands, answered)
+    trips = await round_trips(one)
     await one.claim(claim())
     many = batches(SENT_EARLY + 1)
     waiting = [one.append("t-1", 1, batch) for batch in many[:SENT_EARLY]]
-    assert trips == [SENT_EARLY]
+    assert trips == [(SENT_EARLY, False)]
     waiting.append(one.append("t-1", 1, many[SENT_EARLY]))
     assert {(await kept).kept for kept in waiting} == {Kept.OK}
-    assert trips == [SENT_EARLY, 1]
+    assert trips == [(SENT_EARLY, False), (1, False)]
+
+
+async def test_the_first_words_of_a_turn_let_others_begin_before_they_leave(nodes):
+    one = await nodes("one", lease_s=30.0)
+    trips = await round_trips(one)
+    await one.claim(claim())
+    for batch in batches(FIRST_WORDS + 1):
+        assert (await one.append("t-1", 1, batch)).kept is Kept.OK
+    assert trips == [(1, True)] * FIRST_WORDS + [(1, False)]
 
 
 async def test_the_first_words_of_a_turn_wait_for_no_other_and_bring_those_that_wait(nodes, monkeypatch):
@@ -527,10 +538,7 @@ async def test_a_node_hears_itself_now_and_then_however_often_it_beats(nodes):
 async def test_first_words_that_come_one_after_another_put_off_no_round_trip(nodes):
     """A burst of turns appends in each turn of the event loop, before what is due there has its turn."""
     one = await nodes("one", lease_s=30.0)
-    await one._appends._open()
-    line, loop = one._appends._line, asyncio.get_running_loop()
-    plain, trips, waiting = line.exchange, [], []
-    line.exchange = lambda commands, answered: trips.append(len(commands)) or plain(commands, answered)
+    loop, waiting, trips = asyncio.get_running_loop(), [], await round_trips(one)
     for number in range(4):
         await one.claim(claim(f"t-{number}", room=f"room-{number}", request_id=f"r-{number}"))
     over = loop.create_future()
@@ -595,7 +603,7 @@ async def test_a_round_trip_does_not_wait_for_the_answer_to_the_one_before(nodes
     one = await nodes("one", lease_s=30.0)
     await one._appends._open()
     line, held = one._appends._line, []
-    plain, line.exchange = line.exchange, lambda *exchange: held.append(exchange)
+    plain, line.exchange = line.exchange, lambda *exchange, **_: held.append(exchange)
     waiting = []
     for number in (1, 2):
         await one.claim(claim(f"t-{number}", room=f"room-{number}", request_id=f"r-{number}"))
