@@ -55,8 +55,8 @@ class RedisLine(asyncio.Protocol):
     ) -> None:
         """Send ``commands``, and tell ``answered`` what the server said to them, in order.
 
-        The deadline is for the last of the answers. What is to ``gather`` leaves with all else that this turn of
-        the event loop asks for: a write that wakes the server up costs as much as ten commands.
+        The deadline is for the last of the answers. What is to ``gather`` leaves with all else that this turn
+        of the event loop asks for: a write that wakes the server up costs as much as ten commands.
         """
         if self.lost or not commands:
             answered(None if self.lost else [])
