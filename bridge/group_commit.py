@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -40,12 +41,14 @@ class GroupCommit:
 
     What comes too soon behind a round trip shares the next. Where a call was not decided, no later round trip
     counts, and all of them are made again: the script knows by their numbers what it has kept already.
+    ``along`` is given the line of each before it leaves: what it asks there, to gather, leaves with it.
     """
 
-    def __init__(self, client: RedisClient) -> None:
+    def __init__(self, client: RedisClient, along: Callable[[RedisLine], None]) -> None:
         self.nodes = 1
         """How many share the server, this one among them."""
         self._redis = client
+        self._along = along
         self._waiting: list[_Waiting] = []
         self._sent = self._undecided = 0  # of those at its front: are on their way, were not decided
         self._round_trips = 0
@@ -131,6 +134,7 @@ class GroupCommit:
         gather = self._urgent and not at_once  # the first words of a turn let others begin before they leave
         self._sent_at_s, self._urgent, self._is_next_due = self._loop.time(), False, False
         calls = [("EVALSHA", self._sha, 0, *each.arguments) for each in sending]
+        self._along(self._line)
         self._line.exchange(calls, partial(self._answered, sending), gather=gather)
         if len(self._waiting) > self._sent and not self._is_next_due:
             self._send_soon()

@@ -4,17 +4,24 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import Any
 
 from bridge import codec
 from bridge.letters import Anew, Batch, Letter, Lost, Ordered, Said, StopWanted
 from bridge.redis_client import BACK_OFF_S, BLOCK_S, TROUBLE, Entry, RedisClient, entries_in
+from bridge.redis_line import RedisLine
 
 LETTERS_AT_ONCE = 500
 READS_APART_S, BUSY_APART_S = 0.016, 0.033
 """Reads are no closer than this, a frame of a display, and two behind a read that brought several letters.
 
 To wake up twice, for the pause and for the answer, costs as much as to take ten letters.
+"""
+ALONG_APART_S, ALONG_S = 0.025, 0.05
+"""A node that appended lately, as the second says, waits as long for a read that goes along with its appends.
+
+That costs no write and no wake-up; so far apart because what is heard at once is cheaper than one by one.
 """
 ROOMS_KNOWN = 4096
 
@@ -35,13 +42,15 @@ class InboxReader:
         self._lost = False
         self.oldest_ms, self.read_at_s = 0, time.monotonic()
         """The Redis TIME at which the oldest of the letters read last was written, and when it was read."""
+        self._along: asyncio.Future[list[Entry]] | None = None
+        self._along_from_s = self._passed_at_s = 0.0
 
     async def letters(self) -> AsyncIterator[Letter]:
         """Give what comes, for as long as it is iterated; see `Inbox.letters`."""
-        pause_s = BACK_OFF_S[0]
+        pause_s, apart_s = BACK_OFF_S[0], 0.0
         while True:
             try:
-                entries = await self._next_entries()
+                entries = (apart_s and await self._brought_along(apart_s)) or await self._next_entries()
                 pause_s, apart_s = BACK_OFF_S[0], 0.0
             except TROUBLE:
                 await asyncio.sleep(pause_s)
@@ -61,8 +70,34 @@ class InboxReader:
             if self._lost:
                 self._lost = False
                 yield Lost()
-            if apart_s and (early_s := self.read_at_s + apart_s - time.monotonic()) > 0:
-                await asyncio.sleep(early_s)
+
+    def read_along(self, line: RedisLine) -> None:
+        """Have a read that is due leave with what ``line`` is about to send."""
+        self._passed_at_s = now_s = time.monotonic()
+        if self._along is not None and now_s >= self._along_from_s:
+            self._along_from_s = now_s + ALONG_APART_S
+            line.exchange([self._read_command()], partial(self._came_along, self._along), gather=True)
+
+    def _came_along(self, along: "asyncio.Future[list[Entry]]", answers: list[Any] | None) -> None:
+        """Take what a read brought, unless another has brought the same since it left."""
+        if answers is None or along.done() or isinstance(answers[0], Exception):
+            return
+        if entries := self._noted(answers[0]):
+            along.set_result(entries)
+
+    async def _brought_along(self, apart_s: float) -> list[Entry]:
+        """Return what a read brings that goes along with an append; nothing where the next must go alone."""
+        loop, now_s = asyncio.get_running_loop(), time.monotonic()
+        wait_s = self.read_at_s - now_s + (ALONG_S if now_s - self._passed_at_s < ALONG_S else apart_s)
+        self._along_from_s = self.read_at_s + ALONG_APART_S
+        along: asyncio.Future[list[Entry]] = loop.create_future()
+        self._along = along
+        alone = loop.call_later(wait_s, _go_alone, along)
+        try:
+            return await along
+        finally:
+            alone.cancel()
+            self._along = None
 
     async def _next_entries(self) -> list[Entry]:
         """Wait for letters; where none comes, look whether one should have."""
@@ -82,8 +117,14 @@ class InboxReader:
 
     async def _entries(self, block_ms: int | None) -> list[Entry]:
         blocks = () if block_ms is None else ("BLOCK", block_ms)
-        read = ("XREAD", "COUNT", LETTERS_AT_ONCE, *blocks, "STREAMS", self._inbox, self._last)
-        entries = entries_in(await self._line.call(*read))
+        return self._noted(await self._line.call(*self._read_command(*blocks)))
+
+    def _read_command(self, *blocks: Any) -> tuple[Any, ...]:
+        return ("XREAD", "COUNT", LETTERS_AT_ONCE, *blocks, "STREAMS", self._inbox, self._last)
+
+    def _noted(self, found: Any) -> list[Entry]:
+        """Return the entries that were ``found``, and note when."""
+        entries = entries_in(found)
         if entries:
             self.oldest_ms, self.read_at_s = int(entries[0][0].partition(b"-")[0]), time.monotonic()
         return entries
@@ -104,6 +145,11 @@ class InboxReader:
                 self.unreadable += 1
             decoded.append((entry_id, number, letter))
         return decoded
+
+
+def _go_alone(along: "asyncio.Future[list[Entry]]") -> None:
+    if not along.done():
+        along.set_result([])
 
 
 def _read(kind: bytes, values: Sequence[bytes]) -> Letter:

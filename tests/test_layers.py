@@ -127,7 +127,7 @@ TABLE = {
     "bridge.lasting_line": ({"bridge.redis_line"}, set()),
     "bridge.redis_client": ({"bridge.errors", "bridge.lasting_line", "bridge.redis_line"}, {"redis"}),
     "bridge.group_commit": (CORE | PORTS | {"bridge.redis_client", "bridge.redis_line"}, set()),
-    "bridge.inbox_reader": (CORE | PORTS | {"bridge.redis_client"}, set()),
+    "bridge.inbox_reader": (CORE | PORTS | {"bridge.redis_client", "bridge.redis_line"}, set()),
     "bridge.outbox": ({"bridge.errors", "bridge.redis_client"}, set()),
     "bridge.stores.redis": (
         CORE | PORTS | {"bridge.redis_client", "bridge.group_commit", "bridge.inbox_reader", "bridge.outbox"},

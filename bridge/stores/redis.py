@@ -81,8 +81,8 @@ class RedisStore:
         )
         self._inbox_ms = self._turn_ms + self._window_ms
         self._redis = client
-        self._appends = GroupCommit(client)
         self._reader = InboxReader(client, inbox=f"{prefix}inbox:{node_id}", life=f"{prefix}node:{node_id}")
+        self._appends = GroupCommit(client, self._reader.read_along)
         self._outbox = Outbox(client, [prefix, node_id, INBOX_LENGTH, self._inbox_ms])
         self._beaten_at_ms = self._in_touch_since_ms = 0
         self._beaten_at_s = 0.0

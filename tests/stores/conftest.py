@@ -73,7 +73,7 @@ class FakeLine:
         pipeline = self._redis.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
-        answered(await pipeline.execute(raise_on_error=False))
+        answered([_raw(each) for each in await pipeline.execute(raise_on_error=False)])
 
     async def call(self, *command):
         """Return the answer to one command, errors by the server's own words."""

@@ -438,6 +438,62 @@ async def round_trips(store):
     return trips
 
 
+async def two_that_append(nodes):
+    """Return two nodes of a room, each with a turn there, and what the first hears behind the other start."""
+    one, two = await nodes("one", lease_s=30.0), await nodes("two", lease_s=30.0)
+    for store, turn in ((one, "t-1"), (two, "t-2")):
+        await store.enter("room")
+        await store.claim(claim(turn, request_id=turn))
+    heard = one.letters()
+    await one.append("t-1", 1, batches(1)[0])
+    await two.append("t-2", 1, batches(1)[0])
+    assert (await anext(heard)).batch.number == 1
+    return one, two, heard
+
+
+async def test_a_node_that_appends_hears_along_with_it_what_came(nodes, monkeypatch):
+    monkeypatch.setattr("bridge.inbox_reader.ALONG_S", 60.0)  # alone it would read then
+    monkeypatch.setattr("bridge.inbox_reader.ALONG_APART_S", 0.0)
+    one, two, heard = await two_that_append(nodes)
+    later = asyncio.ensure_future(anext(heard))
+    await asyncio.sleep(0)  # it waits
+    await one.append("t-1", 1, batches(2)[1])  # nothing has come: the next one asks again
+    await two.append("t-2", 1, batches(2)[1])
+    await one.append("t-1", 1, batches(3)[2])
+    async with asyncio.timeout(10):
+        assert (await later).batch.number == 2
+
+
+async def test_what_came_along_late_is_not_heard_twice(nodes, monkeypatch):
+    monkeypatch.setattr("bridge.inbox_reader.ALONG_S", 0.2)
+    monkeypatch.setattr("bridge.inbox_reader.ALONG_APART_S", 0.0)
+    one, two, heard = await two_that_append(nodes)
+    line, late = one._appends._line, []
+    plain = line.exchange
+
+    def exchange(commands, answered, *, gather=False):
+        if commands[0][0] == "XREAD":
+            plain(commands, lambda answers: late.append((answered, answers)), gather=gather)
+        else:
+            plain(commands, answered, gather=gather)
+
+    line.exchange = exchange
+    later = asyncio.ensure_future(anext(heard))
+    await asyncio.sleep(0)
+    await two.append("t-2", 1, batches(2)[1])
+    await one.append("t-1", 1, batches(2)[1])
+    async with asyncio.timeout(10):
+        assert (await later).batch.number == 2  # it read alone
+    later = asyncio.ensure_future(anext(heard))
+    await asyncio.sleep(0)
+    assert late
+    for answered, answers in late:
+        answered(answers)
+    await two.append("t-2", 1, batches(3)[2])
+    async with asyncio.timeout(10):
+        assert (await later).batch.number == 3
+
+
 async def test_many_appends_share_few_round_trips(nodes, monkeypatch):
     monkeypatch.setattr("bridge.redis_client.ANSWER_S", 60.0)  # what is answered late is asked again
     one = await nodes("one", lease_s=30.0)
