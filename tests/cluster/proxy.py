@@ -8,11 +8,11 @@ import asyncio
 import contextlib
 
 READ_BYTES = 65536
-READER_MARK = b"XREAD"
+READER_MARK = b"BLOCK"
 
 
 class Connection:
-    """One connection through the proxy; ``reads`` once it has asked to wait for an inbox."""
+    """One connection through the proxy; ``reads`` once it has asked to wait for an inbox, not just read it."""
 
     def __init__(self, client, server):
         self.client, self.server = client, server
