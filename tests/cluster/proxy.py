@@ -12,7 +12,7 @@ READER_MARK = b"BLOCK"
 
 
 class Connection:
-    """One connection through the proxy; ``reads`` once it has asked to wait for an inbox, not just read it."""
+    """One connection through the proxy; ``reads`` once it has asked to wait for what comes to an inbox."""
 
     def __init__(self, client, server):
         self.client, self.server = client, server
