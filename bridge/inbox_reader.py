@@ -19,9 +19,10 @@ READS_APART_S, BUSY_APART_S = 0.016, 0.033
 To wake up twice, for the pause and for the answer, costs as much as to take ten letters.
 """
 ALONG_APART_S, ALONG_S = 0.025, 0.05
-"""A node that appended lately, as the second says, waits as long for a read that goes along with its appends.
+"""Reads that go along with what the node appends are so far apart; it waits so long for one where it appended
+less than that ago, and then reads alone.
 
-That costs no write and no wake-up; so far apart because what is heard at once is cheaper than one by one.
+They cost no write and no wake-up; they are apart because what is heard at once is cheaper than one by one.
 """
 ROOMS_KNOWN = 4096
 

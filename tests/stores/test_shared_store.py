@@ -464,6 +464,21 @@ async def test_a_node_that_appends_hears_along_with_it_what_came(nodes, monkeypa
         assert (await later).batch.number == 2
 
 
+async def test_reads_that_go_along_are_apart_so_that_more_is_heard_at_once(nodes, monkeypatch):
+    monkeypatch.setattr("bridge.inbox_reader.ALONG_S", 0.3)
+    monkeypatch.setattr("bridge.inbox_reader.ALONG_APART_S", 60.0)
+    one, two, heard = await two_that_append(nodes)
+    trips = await round_trips(one)
+    later = asyncio.ensure_future(anext(heard))
+    await asyncio.sleep(0)
+    await two.append("t-2", 1, batches(2)[1])
+    trips.clear()
+    await one.append("t-1", 1, batches(2)[1])
+    assert trips == [(1, True)]  # the append alone
+    async with asyncio.timeout(10):
+        assert (await later).batch.number == 2  # read without one to go along with
+
+
 async def test_what_came_along_late_is_not_heard_twice(nodes, monkeypatch):
     monkeypatch.setattr("bridge.inbox_reader.ALONG_S", 0.2)
     monkeypatch.setattr("bridge.inbox_reader.ALONG_APART_S", 0.0)
