@@ -61,13 +61,14 @@ class RedisLine(asyncio.Protocol):
         if self.lost or not commands:
             answered(None if self.lost else [])
             return
+        packed = [pack_command(command) for command in commands]
         until_s = self._loop.time() + self._answer_s
         self._under_way.append(_Exchange(len(commands), answered, until_s))
         if self._timer is None:
             self._timer = self._loop.call_at(until_s, self._look)
         if gather and not self._unsent:
             self._loop.call_soon(self._send)
-        self._unsent += map(pack_command, commands)
+        self._unsent += packed
         if not gather:
             self._send()
 

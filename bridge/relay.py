@@ -42,8 +42,11 @@ from bridge.tracing import UNTRACED, Trace, Tracing
 from bridge.turn import Turn
 from bridge.writer import Writer
 
-BEGIN_AT_ONCE = 16
-"""So many turns begin in one turn of the event loop: each takes it as long as some twenty tokens."""
+BEGIN_AT_ONCE = 32
+"""So many turns begin in one turn of the event loop: each takes it as long as some twenty tokens.
+
+In a burst all are brought to the backend first and have the rest done then, so fewer at once are later all.
+"""
 LAST_WORD_S = 1.0
 """How long the last batches may still be kept in where the process goes down."""
 

@@ -8,6 +8,7 @@ is n-0), ``asked:REQUEST``, ``name:ROOM:REQUEST`` and ``answer:ROOM:MESSAGE`` (t
 """
 
 import asyncio
+import contextlib
 import json
 import secrets
 import time
@@ -109,8 +110,12 @@ class RedisStore:
             raise
 
     async def close(self) -> None:
-        """Send what waits, for a short time, and close the connections."""
+        """Send what waits, for a short time, be no node any more, and close the connections."""
         await asyncio.gather(self._appends.close(), self._outbox.close())
+        if not self._out_of_touch:
+            with contextlib.suppress(StoreUnavailable):  # its life runs out by itself
+                keys = (f"{self._prefix}{kind}:{self._node_id}" for kind in ("node", "inbox", "ordered"))
+                await self._redis.call("DEL", *keys)
         await self._redis.close()
 
     # -- the journal

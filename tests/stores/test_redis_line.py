@@ -129,6 +129,16 @@ async def test_what_must_not_wait_takes_along_what_does_and_leaves_in_its_order(
     assert len(wire.writes) == 1  # a line that is closed says no more
 
 
+async def test_what_cannot_be_sent_leaves_nothing_that_an_answer_would_be_taken_for():
+    async def says(command, writer):
+        writer.write(b":%b\r\n" % command[1])
+
+    async with line_to(says) as line:
+        with pytest.raises(TypeError):
+            await line.calls(("ASK", 1), ("ASK", object()))
+        assert await line.call("ASK", 2) == 2
+
+
 async def test_who_waits_no_more_leaves_its_answer_to_nobody():
     async def says(command, writer):
         writer.write(b":%b\r\n" % command[1])

@@ -581,6 +581,19 @@ async def test_the_more_nodes_live_the_longer_their_appends_gather(nodes, monkey
     await client.close()
 
 
+async def test_a_node_that_is_closed_is_none_any_more(nodes):
+    one, two, client = await nodes("one"), await nodes("two"), nodes.client()
+    await two.enter("room")
+    two.order("farewell")
+    await nodes.rest()
+    await two.close()
+    assert await client.commands.keys(f"{nodes.prefix}*:two") == []
+    await one.beat()
+    assert one._appends.nodes == 1
+    assert [letter.order for letter in await letters(one, 1)] == ["farewell"]
+    await client.close()
+
+
 async def test_a_beat_that_saw_no_expired_lease_saves_the_question(nodes, monkeypatch):
     monkeypatch.setattr("bridge.stores.redis.FRESH_S", 60.0)
     one, two = await nodes("one", lease_s=60.0), await nodes("two")
