@@ -73,17 +73,17 @@ class App:
         self._facts = Witnesses(self.telemetry, self.metrics, self.guard.gathered)
         self.shared = Shared(settings, self._facts, clock, self._flag_changed)
         self.flag = self.shared.flag
-        self._rooms = Rooms(self.shared.journal, self.shared.inbox)
+        self.rooms = Rooms(self.shared.journal, self.shared.inbox)
         self._border = Border(settings, profile, self._facts, clock)
         self._manager = ClientManager(
             self.shared.inbox,
             self._facts,
             clock.monotonic_s,
             neighbours=self.shared.copies,
-            guests=JoinedRooms(self._rooms),
+            guests=JoinedRooms(self.rooms),
             removed=self._border.admission.remove,
         )
-        self._connections = Connections(self._rooms, self._facts, backlog=settings.device_backlog)
+        self._connections = Connections(self.rooms, self._facts, backlog=settings.device_backlog)
         self._confirmations = Confirmations(
             self._manager.expect_ack,
             self._facts,
@@ -190,7 +190,7 @@ class App:
 
     def _other_servers(self) -> asyncio.Task[None] | None:
         settings = self._settings
-        crowd = Crowd(self.sio, self._namespace.devices, self._rooms, new_message=settings.new_message_event)
+        crowd = Crowd(self.sio, self._namespace.devices, self.rooms, new_message=settings.new_message_event)
         door = other_servers.door(
             settings, self.shared, crowd, manager=self._manager, facts=self._facts, asks=self.everywhere
         )
@@ -223,7 +223,7 @@ class App:
         self.metrics.read(
             {
                 "bridge_turns_running": lambda: self.relay.running,
-                "bridge_devices": lambda: self._rooms.devices,
+                "bridge_devices": lambda: self.rooms.devices,
                 "bridge_draining": lambda: self.relay.draining,
                 "bridge_store_up": lambda: self._member.alive,
                 "bridge_guard_state": lambda: self.guard.standing,
@@ -246,7 +246,7 @@ class App:
         return Relay(
             backend=self._backend,
             journal=self.shared.journal,
-            rooms=self._rooms,
+            rooms=self.rooms,
             flag=self.flag,
             telemetry=self._facts,
             clock=self._clock,
@@ -259,7 +259,7 @@ class App:
             journal=self.shared.journal,
             inbox=self.shared.inbox,
             relay=self.relay,
-            rooms=self._rooms,
+            rooms=self.rooms,
             sockets=self._manager,
             telemetry=self._facts,
             clock=self._clock,
@@ -309,7 +309,7 @@ class App:
         self._doors = HttpDoors(
             settings,
             relay=self.relay,
-            rooms=self._rooms,
+            rooms=self.rooms,
             flag=self.flag,
             telemetry=self._facts,
             clock=self._clock,
@@ -319,7 +319,7 @@ class App:
         self._namespace = BridgeNamespace(
             admission=self._border.admission,
             acks=self._doors.acks,
-            rooms=self._rooms,
+            rooms=self.rooms,
             telemetry=self._facts,
             confirmations=self._confirmations,
             new_message=settings.new_message_event,
@@ -361,7 +361,7 @@ class App:
         wait_s = 2 * settings.turn_s + settings.lease_s + 10.0  # a turn may be taken over at its very end
         return DropIn(
             relay=self.relay,
-            rooms=self._rooms,
+            rooms=self.rooms,
             flag=self.flag,
             clock=self._clock,
             answers=Answers(self._backend, self._proxy, self._profile, wait_s=wait_s),

@@ -169,6 +169,11 @@ class Rooms:
         """Return this node's copies of all running turns, each with its room."""
         return [(room_id, turn) for room_id, room in self._rooms.items() for turn in room.running.values()]
 
+    @property
+    def still(self) -> bool:
+        """True while no room hears a turn, of whichever node."""
+        return not any(room.running for room in self._rooms.values())
+
     def holds(self, room_id: Id) -> bool:
         """Return whether what other nodes say in the room reaches us; else `sweep` or a join reads it."""
         room = self._rooms.get(room_id)

@@ -16,17 +16,18 @@ LOOK_S = 5.0
 
 
 @contextlib.asynccontextmanager
-async def spared(running: Callable[[], int]) -> AsyncIterator[None]:
+async def spared(rests: Callable[[], bool]) -> AsyncIterator[None]:
     """Let the collector look past what lives as long as the process, and at the young more seldom.
 
     Where rooms are many it would else walk through all of them again and again, for a tenth of the processor.
-    What it leaves behind for that, it collects while ``running`` gives 0: then nobody waits for it.
+    What it leaves behind for that, it collects while the process ``rests``: then nobody waits for it. To hear
+    the answers of other nodes is no rest.
     """
     gc.collect()
     gc.freeze()
     before = gc.get_threshold()
     gc.set_threshold(*COLLECT_AFTER)
-    resting = asyncio.create_task(_collect_at_rest(running, _young_ones()), name="collector")
+    resting = asyncio.create_task(_collect_at_rest(rests, _young_ones()), name="collector")
     try:
         yield
     finally:
@@ -36,11 +37,11 @@ async def spared(running: Callable[[], int]) -> AsyncIterator[None]:
         gc.unfreeze()
 
 
-async def _collect_at_rest(running: Callable[[], int], collected: int) -> None:
+async def _collect_at_rest(rests: Callable[[], bool], collected: int) -> None:
     """Collect what is old, unless the young were not looked at since they were ``collected`` so often."""
     while True:
         await asyncio.sleep(LOOK_S)
-        if not running() and _young_ones() != collected:  # else little can have come since
+        if rests() and _young_ones() != collected:  # else little can have come since
             gc.collect()
             collected = _young_ones()
 

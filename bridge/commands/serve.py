@@ -27,7 +27,7 @@ async def run(settings: Settings, profile: Profile, place: Path | None = None) -
         _stop_with_parent(stop)
     app = App(settings, profile, place)
     address = await app.start()
-    async with spared(lambda: app.relay.running):
+    async with spared(lambda: not app.relay.running and app.rooms.still):
         app.telemetry.said(
             "listening",
             address=address,

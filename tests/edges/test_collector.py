@@ -34,20 +34,20 @@ def old_garbage(monkeypatch):
 
 
 async def test_at_rest_old_garbage_goes(old_garbage):
-    async with asyncio.timeout(30), spared(lambda: 0):
+    async with asyncio.timeout(30), spared(lambda: True):
         there = old_garbage()
         while there() is not None:
             await asyncio.sleep(0.01)
 
 
 async def test_while_answers_run_the_old_is_left_alone(old_garbage):
-    runs = 1
-    async with asyncio.timeout(30), spared(lambda: runs):
+    rests = False
+    async with asyncio.timeout(30), spared(lambda: rests):
         there = old_garbage()
         for _ in range(20):
             await asyncio.sleep(0.01)
         assert there() is not None
-        runs = 0
+        rests = True
         while there() is not None:
             await asyncio.sleep(0.01)
 
@@ -61,7 +61,7 @@ async def test_what_lives_on_is_walked_through_in_small_parts():
 
     gc.callbacks.append(look)
     try:
-        async with spared(lambda: 1):
+        async with spared(lambda: False):
             kept = [[] for _ in range(200_000)]
     finally:
         gc.callbacks.remove(look)
@@ -70,7 +70,7 @@ async def test_what_lives_on_is_walked_through_in_small_parts():
 
 async def test_afterwards_the_collector_is_as_it_was():
     before = gc.get_threshold()
-    async with spared(lambda: 0):
+    async with spared(lambda: True):
         assert gc.get_threshold() != before
         assert gc.get_freeze_count()
     assert gc.get_threshold() == before

@@ -277,3 +277,13 @@ async def test_who_comes_back_to_what_ended_before_the_journal_had_it_hears_its_
     bench.rooms.gone(back)
     await bench.rooms.sweep()
     assert not bench.rooms.named
+
+
+async def test_while_a_turn_of_another_node_is_heard_no_room_is_still():
+    bench = many(FakeBackend([]))
+    await bench.device()
+    assert bench.rooms.still
+    await heard_by(bench, *LETTERS[:2])
+    assert not bench.rooms.still
+    await heard_by(bench, *LETTERS[2:])
+    assert bench.rooms.still
