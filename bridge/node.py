@@ -13,7 +13,7 @@ from bridge.rooms import Rooms
 from bridge.transcript import Applied, Transcript
 
 BEAT_S, BEATS_PER_LEASE = 0.4, 5
-"""Heartbeats are so far apart, closer where leases are short; each a quarter earlier or later.
+"""Heartbeats are so far apart, closer where leases are short; each a fifth earlier or later.
 
 So what a dead owner leaves is seen half a second after its lease at the latest, and a living one has time to
 renew its own when a beat is lost. Each wakes a process up twice, though nothing else may be to do.
@@ -120,7 +120,7 @@ class Node:
                 await self._beat()
             except Exception as fault:  # noqa: BLE001  (a node that beats no more is dead to the others)
                 self._telemetry.fault(fault)
-            pause_s = self._beat_s * (0.75 + 0.5 * self._clock.jitter())
+            pause_s = self._beat_s * (0.8 + 0.4 * self._clock.jitter())
             due_s = self._clock.monotonic_s() + pause_s
             await asyncio.sleep(pause_s)
             self._telemetry.beaten(max(0.0, self._clock.monotonic_s() - due_s))
