@@ -111,7 +111,8 @@ def _print(arguments: argparse.Namespace, bridges: list[Bridge]) -> None:
         merged = f"{bridge.tokens_a_chunk:.2f} tokens a chunk"
         print(f"{'':<12} devices by process {bridge.at}, {merged}, lost {bridge.lost}, wrong {bridge.wrong}")
     one, share, many = medians
-    print(f"of one process with as much for each {many / share:.3f}, with all of it {many / one:.3f}")
+    if one and share:  # else the load was too small for the system's clock
+        print(f"of one process with as much for each {many / share:.3f}, with all of it {many / one:.3f}")
 
 
 def main() -> int:

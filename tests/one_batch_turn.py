@@ -22,4 +22,4 @@ async def say(journal, room, messages, rooms=None):
 
 async def say_in(bridge, room, messages):
     """Say ``messages`` as the node ``bridge`` would."""
-    return await say(bridge.shared.journal, room, messages, bridge._rooms)
+    return await say(bridge.shared.journal, room, messages, bridge.rooms)

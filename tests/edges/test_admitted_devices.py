@@ -81,7 +81,7 @@ async def test_an_authorization_header_lets_in_too(script):
 async def test_a_stranger_is_refused_with_a_code(script, auth, told):
     async with running(script, **JWT) as bridge:
         assert await refusal(bridge.address, auth) == told
-        assert not bridge._rooms.devices
+        assert not bridge.rooms.devices
 
 
 async def test_a_bridge_that_takes_no_devices_takes_none(script):
@@ -183,7 +183,7 @@ async def test_who_asks_too_often_is_refused_then_sent_away_and_the_others_hear_
         script.say("still here")
         script.finish()
         assert (await calm.until("ai_message_end"))["content"] == "still here"
-        assert bridge._rooms.devices == 1
+        assert bridge.rooms.devices == 1
 
 
 # -- rooms are private
@@ -323,12 +323,12 @@ async def test_the_backend_says_who_may_be_in_a_room_and_who_no_longer(roster):
         assert (await eve.call("join_room", {"roomId": 1}))["error"]["code"] == "not_a_member"
         roster.members.remove(("ann", "1"))
         assert await ann.until("access_ended") == {"code": "not_a_member", "roomId": 1}
-        assert len(bridge._rooms._rooms[1].seats) == 1
+        assert len(bridge.rooms._rooms[1].seats) == 1
         roster.status = 500
         await asyncio.sleep(1.2)
         sent = await bob.call("send_message", {"roomId": 1, "content": "x"})
         assert sent["error"]["code"] == "membership_unknown"
-        assert len(bridge._rooms._rooms[1].seats) == 1
+        assert len(bridge.rooms._rooms[1].seats) == 1
 
 
 @pytest.mark.parametrize(("body", "code"), [("true", None), ("false", "not_a_member"), ("1", "not_a_member")])

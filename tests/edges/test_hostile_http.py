@@ -58,7 +58,7 @@ async def until_empty(bridge):
     async with asyncio.timeout(60):
         while bridge.sio.eio.sockets or bridge.sio.environ or bridge._border.admission._addresses:
             await asyncio.sleep(0.01)
-    assert not bridge._rooms.devices
+    assert not bridge.rooms.devices
     assert not bridge.sio.manager.rooms.get("/", {}).get(None)
     assert not bridge._namespace._guests
 

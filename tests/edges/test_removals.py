@@ -31,7 +31,7 @@ async def remove(bridge, said, headers=BEARER, **how):
 
 async def until_alone(bridge):
     async with asyncio.timeout(20):
-        while bridge._rooms.devices != 1:
+        while bridge.rooms.devices != 1:
             await asyncio.sleep(0.01)
 
 
@@ -82,7 +82,7 @@ async def test_a_room_of_another_json_type_is_another_room(script):
             await each.call("join_room", {"roomId": 42})
         for said in ({"roomId": "42", "user": "ann"}, {"roomId": 42, "user": "annette"}):
             assert await remove(bridge, said) == (200, {"ok": True})
-        assert bridge._rooms.devices == 2
+        assert bridge.rooms.devices == 2
         await remove(bridge, {"roomId": 42, "user": "ann"})
         await until_alone(bridge)
 

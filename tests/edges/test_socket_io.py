@@ -273,7 +273,7 @@ async def test_a_device_that_is_stuck_is_cut_off_and_the_others_hear_on(script):
         stuck.transport.pause_reading()
         await flood(reader, script, 400)
         async with asyncio.timeout(60):
-            while bridge._rooms.devices == 2:
+            while bridge.rooms.devices == 2:
                 await asyncio.sleep(0.05)
         assert len(reader.of("ai_message_chunk")) == 400
 

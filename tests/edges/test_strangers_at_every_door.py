@@ -130,9 +130,7 @@ async def test_a_stranger_is_refused_and_nothing_is_done(script, door, stranger)
 
 async def nobody_is_in(bridge):
     async with asyncio.timeout(60):
-        while (
-            bridge._rooms.devices or bridge._border.admission._passes or bridge._border.admission._addresses
-        ):
+        while bridge.rooms.devices or bridge._border.admission._passes or bridge._border.admission._addresses:
             await asyncio.sleep(0.01)
 
 

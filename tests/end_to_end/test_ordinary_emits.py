@@ -52,7 +52,7 @@ async def test_devices_of_every_bridge_hear_what_is_emitted_through_one(backend,
         assert await answered.get() == "there? yes"
         await one.sio.disconnect(far.get_sid())
         assert await there.get() == "disconnected"
-        while two._rooms.devices:
+        while two.rooms.devices:
             await asyncio.sleep(0.01)
         assert here.empty()
 

@@ -100,7 +100,7 @@ async def test_when_the_bridge_comes_back_it_watches_on(backend, unused_tcp_port
         await tail.until("the connection is lost, trying again")
         async with running(backend.url, port=unused_tcp_port) as bridge, Device.at(bridge.address) as device:
             async with asyncio.timeout(60):
-                while bridge._rooms.devices < 2:
+                while bridge.rooms.devices < 2:
                     await asyncio.sleep(0.05)
             await device.send("q", "Hello", tokens=2)
             assert await tail.line() == "user: Hello\n"

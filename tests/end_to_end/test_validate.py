@@ -67,7 +67,7 @@ async def test_a_connection_that_is_cut_costs_nothing_and_is_counted(backend):
     async with running(backend.url, admin_token="t") as bridge:
         validating = asyncio.create_task(validate("--as-is", "--json", "--url", bridge.address))
         async with asyncio.timeout(60):
-            while not any(turn.seq for _, turn in bridge._rooms.all_running()):
+            while not any(turn.seq for _, turn in bridge.rooms.all_running()):
                 await asyncio.sleep(0.01)
         for sid in list(bridge.sio.eio.sockets):
             await bridge.sio.cut_off(sid)

@@ -234,7 +234,7 @@ async def test_a_device_that_hears_chunks_is_not_told_the_same_answer_again_by_a
     await mixed.clients.join(room, "streams", "plain")
     ids = ("r-1", room, "m-1")
     said = [MessageStart(*ids), MessageChunk(*ids, 1, "Hi"), MessageEnd(*ids, "Hi", "stop")]
-    mixed.bridge._rooms.hear_turn("t-1", room, Batch(1, said, ended=True))
+    mixed.bridge.rooms.hear_turn("t-1", room, Batch(1, said, ended=True))
     for message_id in ("m-1", "m-2"):
         message = {"messageId": message_id, "roomId": room, "role": "assistant", "content": "Hi"}
         await mixed.node.do("emit", rooms=[room], event="new_message", args=[message])
