@@ -107,6 +107,7 @@ class App:
         """Where a chat-server finds the bridge in its backend's place, None where it does not."""
         self._tracing = _tracing(settings, self._facts.fault)
         self._siblings = Siblings(place, self._facts.fault) if place else None
+        self._handed: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
         """Listen, and return the address of the server. Raises `ListenError`."""
@@ -157,7 +158,7 @@ class App:
         return site.address
 
     async def stop(self) -> None:
-        """Refuse new turns, let the running ones end, send the devices away, then close everything."""
+        """Refuse new turns, let the running ones end, send the devices away, close all; even half started."""
         await self.relay.drain(self._settings.drain_s)
         devices = len(self.sio.eio.sockets) + len(self._connections)
         spread_s = min(devices / SENT_AWAY_PER_S, self._settings.drain_s)
@@ -166,8 +167,7 @@ class App:
             self._connections.end_all(flush_s=CLOSE_S, spread_s=spread_s),
         )
         own = (self._handed, self._node, self._neighbours, self._admin_ui, self._sweeper, self._confirmer)
-        tasks = [task for task in own if task is not None]
-        for task in tasks:
+        for task in (tasks := [each for each in own if each is not None]):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._manager.close()

@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -65,6 +66,14 @@ def _children(pid):
 
 def alive(pid):
     return Path(f"/proc/{pid}").exists()
+
+
+async def test_a_demo_whose_port_is_taken_takes_one_behind_it(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with Demo.of(tmp_path, "--port", str(port)) as demo:
+            (given,) = await demo.printed(r"http://127\.0\.0\.1:(\d+)/#trouble")
+    assert port < int(given) <= port + 20
 
 
 @needs_redis
