@@ -45,7 +45,8 @@ from bridge.writer import Writer
 BEGIN_AT_ONCE = 32
 """So many turns begin in one turn of the event loop: each takes it as long as some twenty tokens.
 
-In a burst all are brought to the backend first and have the rest done then, so fewer at once are later all.
+A burst is over sooner where all are first brought to the backend and have the rest done then; with fewer at
+once the last of them wait for what the first have left to do.
 """
 LAST_WORD_S = 1.0
 """How long the last batches may still be kept in where the process goes down."""

@@ -1,10 +1,10 @@
 """The benchmark of fan-out: what its devices count, what it prints, and its exit status."""
 
-import asyncio
 import json
 import sys
 
 import pytest
+from test_command_line import run
 
 from benchmarks import fanout
 from benchmarks.crowd import Device, Tally
@@ -152,12 +152,8 @@ async def test_what_is_late_is_measured_again_unless_a_core_is_full_and_no_loss_
 async def test_it_prints_a_row_for_each_load_and_draws_them(tmp_path):
     picture = tmp_path / "fanout.svg"
     tiny = ["--seconds", "0.3", "--devices", "2", "--answers", "2", "--picture", str(picture)]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.fanout", *tiny,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, err = (said.decode() for said in await process.communicate())
-    assert process.returncode == 0, out + err
+    status, out, err = await run("benchmarks.fanout", *tiny)
+    assert status == 0, out + err
     lines = out.splitlines()
     assert lines[2].startswith("again: python -m benchmarks.fanout --seconds 0.3")
     rows = [line.split() for line in lines if line.strip()[:1].isdecimal() and " x " in line]

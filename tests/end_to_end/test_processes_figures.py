@@ -1,11 +1,12 @@
 """The benchmark of processes: what it counts of its devices, what it prints, and its exit status."""
 
-import asyncio
 import sys
 from dataclasses import dataclass, field
 
 import pytest
+from test_command_line import run
 
+from benchmarks import processes
 from benchmarks.processes import Bridge
 
 
@@ -41,14 +42,20 @@ def test_what_a_device_did_not_hear_once_and_in_order_is_counted(given, lost, wr
     assert (bridge.lost, bridge.wrong) == (lost, wrong)
 
 
+@pytest.mark.parametrize(("heard", "status"), [(True, 0), (False, 1)])
+def test_the_exit_status_says_whether_all_was_heard(monkeypatch, heard, status):
+    async def measured(_arguments):
+        return heard
+
+    monkeypatch.setattr(processes, "measure", measured)
+    monkeypatch.setattr(sys, "argv", ["processes"])
+    assert processes.main() == status
+
+
 @pytest.mark.needs("redis-server")
 async def test_it_prints_what_one_process_costs_what_its_share_and_what_two():
     tiny = ["--rooms", "2", "--devices", "2", "--seconds", "0.3", "--rounds", "1"]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.processes", *tiny,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, err = (said.decode() for said in await process.communicate())
-    assert process.returncode == 0, out + err
+    status, out, err = await run("benchmarks.processes", *tiny)
+    assert status == 0, out + err
     assert out.startswith("2 rooms x 2 devices x 20 tokens/s x 0.3 s, 1 rounds each\n")
     assert out.count("lost 0, wrong 0") == 3
