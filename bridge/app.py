@@ -158,7 +158,7 @@ class App:
         return site.address
 
     async def stop(self) -> None:
-        """Refuse turns, let the running ones end, send the devices away, close all; also if none could come."""
+        """Refuse turns, let the running ones end, send devices away, close all; also if it never listened."""
         await self.relay.drain(self._settings.drain_s)
         devices = len(self.sio.eio.sockets) + len(self._connections)
         spread_s = min(devices / SENT_AWAY_PER_S, self._settings.drain_s)
